@@ -1,0 +1,38 @@
+"""Figures of the book: data in, `matplotlib.figure.Figure` out, one style for all.
+
+The style is applied while a figure is drawn and leaves the caller's settings alone. Figures are narrow with
+large type, so that they stay legible on a phone; the background is opaque, so that they do in the dark.
+Colours are those of Okabe and Ito, which the colour-blind can tell apart; curves carry their names.
+"""
+
+from fans.figures.base import COLOURS, STYLE, curves, pictures, styled
+from fans.figures.spectra import (
+    aliasing,
+    arc_fraction,
+    exponents,
+    field_and_spectrum,
+    fields_over_spectra,
+    orientations,
+    profiles,
+    radial_spectra,
+    spectrum_beside,
+    step_series,
+)
+
+__all__ = [
+    "COLOURS",
+    "STYLE",
+    "aliasing",
+    "arc_fraction",
+    "curves",
+    "exponents",
+    "field_and_spectrum",
+    "fields_over_spectra",
+    "orientations",
+    "pictures",
+    "profiles",
+    "radial_spectra",
+    "spectrum_beside",
+    "step_series",
+    "styled",
+]
