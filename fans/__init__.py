@@ -11,7 +11,17 @@ from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
-_MODULES = ("claims", "explorers", "figures", "images", "spectrum")
+_MODULES = (
+    "claims",
+    "explorers",
+    "figures",
+    "images",
+    "process",
+    "sampling",
+    "schedules",
+    "spectrum",
+    "wiener",
+)
 __all__ = list(_MODULES)
 
 

@@ -153,8 +153,8 @@ def sample(
 
     x = to_state(x_T)
     plan = _plan(process, timesteps, method, eta, prediction, spectrum, x)
-    steps_left: Sequence[int] = range(len(timesteps) - 1)
-    for _, step in zip(progress(steps_left) if progress else steps_left, plan, strict=True):
+    numbers: Sequence[int] = range(len(timesteps) - 1)
+    for _, step in zip(progress(numbers) if progress else numbers, plan, strict=True):
         y = step.first(x, predict(x, step.t))
         if step.second:
             y = (x + step.second(y, predict(y, step.s))) / 2

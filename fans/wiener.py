@@ -123,12 +123,14 @@ def sampled_spectrum(
     0.25
     """
     grid = check_grid(process, timesteps)
-    if isinstance(start, str) and start not in ("marginal", "prior"):
-        raise ValueError(f"start={start!r}: must be 'marginal', 'prior' or an array of power per coefficient")
     if isinstance(start, Tensor):
         power = start.to(torch.float64)
+    elif start == "prior":
+        power = process.prior_power()
+    elif start == "marginal":
+        power = process.power(process.timesteps, spectrum)
     else:
-        power = process.power(process.timesteps, spectrum) if start == "marginal" else process.prior_power()
+        raise ValueError(f"start={start!r}: must be 'marginal', 'prior' or a tensor of power per coefficient")
     for t, s in blocks(grid):
         factors, added = _linear_steps(process, spectrum, t, s, method, eta)
         for factor, extra in zip(factors, added, strict=True):
@@ -151,11 +153,11 @@ def _linear_steps(
 
 
 def cosine_law(process: SpectralProcess, spectrum: Spectrum, timesteps: Sequence[int] | Tensor) -> Tensor:
-    """DDIM's output power over the data's, ``prod_k cos^2(theta_k - theta_{k+1})``, tan theta = s / (a sqrt
-    C).
+    """DDIM's output power over the data's, ``prod_k cos^2(theta_k - theta_{k+1})``.
 
-    Written as ``cos(theta_t - theta_s) = (a_t a_s C + s_t s_s) / sqrt(P_t P_s)``, in which nothing cancels.
-    NaN where the data have no power.
+    ``tan theta = s / (a sqrt C)``. It is computed from
+    ``cos(theta_t - theta_s) = (a_t a_s C + s_t s_s) / sqrt(P_t P_s)``, in which nothing cancels. NaN where
+    the data have no power.
     """
     grid = check_grid(process, timesteps)
     log_ratio = torch.zeros((), dtype=torch.float64)
@@ -216,9 +218,8 @@ def fault_errors(
     cases |= {f"without {fault}": present - {fault} for fault in sorted(present)}
     method: Method = "euler" if release == "article" else "ancestral"
     grid = torch.arange(timesteps, -1, -1)
-    member = (
-        torch.from_numpy(partition(size, bands, corners="cut").index) == torch.arange(bands)[:, None, None]
-    )
+    rings = partition(size, bands, corners="cut")
+    member = torch.from_numpy(rings.index) == torch.arange(bands)[:, None, None]
     weight = member * torch.tensor(multiplicity(size))  # (bands, H, W//2 + 1)
     data = (weight * as_spectrum(spectrum, size)).sum((1, 2))
     errors = {}

@@ -232,6 +232,31 @@ def test_one_timestep_per_image() -> None:
         torch.testing.assert_close(batch[i], built.add_noise(x_0[i], epsilon[i], int(t[i])))
 
 
+@pytest.mark.parametrize("name", ["white", "power_law", "blurring"])
+def test_images_keep_device_dtype_and_gradient(name: str) -> None:
+    built = families((8, 8), 10, CLEAR)[name]
+    x = torch.randn(2, 1, 8, 8, requires_grad=True)
+    t = torch.tensor([2, 3])
+    built.predicted_sample(x, x, t, "v_prediction").square().sum().backward()
+    assert x.grad is not None and (x.grad != 0).all()
+    elsewhere = torch.ones(2, 1, 8, 8, dtype=torch.float64, device="meta")
+    for result in (built.add_noise(elsewhere, elsewhere, t), built.target(elsewhere, elsewhere, t, "score")):
+        assert result.device.type == "meta" and result.dtype == torch.float64
+    drawn = built.draw((2, 1, 8, 8), t, process.streams(0, 2), dtype=torch.float64, device="meta")
+    assert drawn.device.type == "meta" and drawn.dtype == torch.float64
+
+
+def test_spectra_come_as_they_are_measured() -> None:
+    images = torch.randn(50, 1, 9, 12, generator=torch.Generator().manual_seed(8)).cumsum(-1)
+    measured = spectrum_of(images)  # float32: f and -f differ by rounding
+    exact = process.as_spectrum(measured, (9, 12))
+    assert exact.dtype == torch.float64 and exact[1, 0] == exact[8, 0]
+    frozen = measured.numpy().copy()
+    frozen.flags.writeable = False
+    torch.testing.assert_close(process.as_spectrum(frozen, (9, 12)), exact)
+    assert process.as_spectrum(measured.tolist(), (9, 12)).shape == (9, 7)
+
+
 # Predictions
 
 

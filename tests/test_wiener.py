@@ -341,7 +341,7 @@ def test_errors_say_what_is_allowed() -> None:
             wiener.sampled_spectrum(white, C, timesteps=grid)
     with pytest.raises(ValueError, match=r"\(H, W//2 \+ 1\)"):
         wiener.sampled_spectrum(white, torch.ones(8, 8), timesteps=[1000, 0])
-    with pytest.raises(ValueError, match="must be 'marginal', 'prior' or"):
+    with pytest.raises(ValueError, match="must be 'marginal', 'prior' or a tensor"):
         wiener.sampled_spectrum(white, C, timesteps=[1000, 0], start="white")
     with pytest.raises(ValueError, match="not negative"):
         wiener.reconstruction_filter(white, -C, 5)

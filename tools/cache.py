@@ -29,7 +29,7 @@ def fingerprint(root: Path) -> str:
 
 
 def prepare(build: Path, now: str) -> None:
-    """Leave in `build` what may be used again: executed notebooks of the same inputs, pages of a whole build."""
+    """Leave in `build` what may be used again: notebooks of the same inputs, pages of a whole build."""
     mark, complete = build / "inputs.sha256", build / "complete"
     same = mark.exists() and mark.read_text() == now
     if not same:

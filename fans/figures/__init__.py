@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, which the colour-blind can tell apart; curve
 """
 
 from fans.figures.base import COLOURS, STYLE, curves, pictures, styled
+from fans.figures.diffusion import decibel_curves, denoising_view, schedule_view, time_maps
 from fans.figures.spectra import (
     aliasing,
     arc_fraction,
@@ -25,6 +26,8 @@ __all__ = [
     "aliasing",
     "arc_fraction",
     "curves",
+    "decibel_curves",
+    "denoising_view",
     "exponents",
     "field_and_spectrum",
     "fields_over_spectra",
@@ -32,7 +35,9 @@ __all__ = [
     "pictures",
     "profiles",
     "radial_spectra",
+    "schedule_view",
     "spectrum_beside",
     "step_series",
     "styled",
+    "time_maps",
 ]

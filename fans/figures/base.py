@@ -134,15 +134,19 @@ def show(ax: Axes, image: Any, limits: tuple[float, float] | None = (-1.0, 1.0))
 
 
 def scale_axes(ax: Axes, log: str) -> None:
-    """Make the axes named in ``log`` logarithmic, with plain numbers along x; call it after plotting."""
-    if "y" in log:
-        ax.set_yscale("log")
-    if "x" in log:
-        ax.set_xscale("log")
-        low, high = ax.dataLim.intervalx
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        ax.xaxis.set_major_formatter("{x:g}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
+    """Make the axes named in ``log`` logarithmic; call it after plotting.
+
+    Along x, and along y over less than two decades, ticks are plain numbers.
+    """
+    for name, axis, limits in (("x", ax.xaxis, ax.dataLim.intervalx), ("y", ax.yaxis, ax.dataLim.intervaly)):
+        if name not in log:
+            continue
+        ax.set(**{f"{name}scale": "log"})
+        few = limits[1] < 100 * limits[0]
+        if few or name == "x":
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
 
 
 def mark(ax: Axes, name: str, x: float) -> None:
@@ -200,8 +204,8 @@ def spread(heights: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
 
 
 def _end(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    finite = points[np.isfinite(points).all(axis=1)]
-    return finite[-1]
+    last: NDArray[np.float64] = points[np.isfinite(points).all(axis=1)][-1]
+    return last
 
 
 def array(values: Any) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """What a spectrum and the tables of a process must satisfy, and errors that say where they do not."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,12 +16,13 @@ def as_spectrum(spectrum: Spectrum, size: Size, *, positive: bool = False) -> Te
         positive: refuse zeros too, for processes that divide by the spectrum.
 
     Returns:
-        float64 on the CPU.
+        A float64 copy on the CPU, exactly equal at f and -f.
 
     Raises:
         ValueError: another shape, not finite, negative, or not the spectrum of real images.
     """
-    power = torch.as_tensor(spectrum, dtype=torch.float64, device="cpu")
+    found = spectrum.detach().cpu() if isinstance(spectrum, Tensor) else np.asarray(spectrum)
+    power = torch.tensor(np.asarray(found, dtype=np.float64))
     plane = (size[0], size[1] // 2 + 1)
     if power.shape != plane:
         raise ValueError(
@@ -31,8 +33,13 @@ def as_spectrum(spectrum: Spectrum, size: Size, *, positive: bool = False) -> Te
         at = tuple(bad.nonzero()[0].tolist())
         allowed = "finite and positive; add a floor" if positive else "finite and not negative"
         raise ValueError(f"spectrum is {power[at].item()} at coefficient {at}: power must be {allowed}")
-    if not is_hermitian(power, size):
+    columns = mirrored_columns(size)
+    mirrored = _mirror(power[:, columns])
+    if not torch.allclose(power[:, columns], mirrored, rtol=1e-3, atol=1e-6 * float(power.max())):
         raise ValueError("spectrum differs between frequencies f and -f: images are real, average the two")
+    power[:, columns] = (
+        power[:, columns] + mirrored
+    ) / 2  # measured in single precision, they differ a little
     return power
 
 
@@ -44,7 +51,12 @@ def mirrored_columns(size: Size) -> list[int]:
 def is_hermitian(values: Tensor, size: Size) -> bool:
     """Whether real gains (..., H, W//2 + 1) treat f and -f alike, as filters of real images must."""
     columns = values[..., mirrored_columns(size)]
-    return torch.allclose(columns, columns.flip(-2).roll(1, -2), rtol=1e-6, atol=0)
+    return torch.allclose(columns, _mirror(columns), rtol=1e-6, atol=0)
+
+
+def _mirror(columns: Tensor) -> Tensor:
+    """Row k to row -k."""
+    return columns.flip(-2).roll(1, -2)
 
 
 def check_tables(name: str, size: Size, signal: Tensor, noise: Tensor) -> None:

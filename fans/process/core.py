@@ -34,7 +34,8 @@ class Transition(NamedTuple):
 class SpectralProcess:
     """Noising process with signal level ``a_t(w)`` and noise level ``s_t(w)``, t = 0 (clean) ... T.
 
-    Build one with ``fans.process.white`` and its siblings, or from tables of your own.
+    Build one with ``fans.process.white`` and its siblings, or from tables of your own. A table with colour
+    takes 17 MB at 64 x 64 and T = 1000, and grows with each of the three.
 
     Attributes:
         name: for messages and legends.

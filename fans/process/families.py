@@ -144,9 +144,8 @@ def blur(
     decay = torch.exp(-(eigenvalue * sigma[:, None, None].square() / 2).clamp(max=150))
     s = torch.full((timesteps + 1, 1, 1), noise, dtype=torch.float64)
     s[0] = 0
-    return SpectralProcess(
-        "inverse heat", size, torch.cat([torch.ones(1, *decay.shape[1:]).double(), decay]), s
-    )
+    clean = torch.ones_like(decay[:1])
+    return SpectralProcess("inverse heat", size, torch.cat([clean, decay]), s)
 
 
 def gud(
@@ -159,10 +158,10 @@ def gud(
 ) -> SpectralProcess:
     """GUD: in whitened coordinates each frequency runs through its own window of log-SNR.
 
-    ``a_t^2 = sigmoid(-g), s_t^2 = C sigmoid(g)``, where ``g = g_0 + l - max(l) + u (g_1 - g_0 + max(l) -
-    min(l))`` with ``l = -log(C) / softness`` and u = t / T: weak frequencies are noised first. Infinite
-    softness is EqualSNR, 1 keeps the SNR ratios of white noise, near 0 one frequency follows after the
-    other.
+    ``a_t^2 = sigmoid(-g)`` and ``s_t^2 = C sigmoid(g)``, where g runs linearly with time from
+    ``g_0 + l - max(l)`` to ``g_1 + l - min(l)`` and ``l = -log(C) / softness``: weak frequencies are noised
+    first. Infinite softness is EqualSNR, 1 keeps the SNR ratios of white noise, near 0 one frequency follows
+    after the other.
 
     Args:
         spectrum, size, timesteps: as everywhere; there is no scalar schedule.

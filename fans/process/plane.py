@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from fans import spectrum as _spectrum
+from fans.spectrum import multiplicity, radial_frequency
 
 Size = tuple[int, int]
 Spectrum = Tensor | ArrayLike
@@ -21,12 +21,12 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 def radius(size: Size) -> Tensor:
     """Radial frequency in cycles per pixel, float64 of shape (H, W//2 + 1)."""
-    return torch.tensor(_spectrum.radial_frequency(size))
+    return torch.tensor(radial_frequency(size))
 
 
 def plane_mean(values: Tensor, size: Size) -> Tensor:
     """Mean over the full DFT plane: (..., H, W//2 + 1) or (..., 1, 1) to (..., 1, 1)."""
-    count = torch.tensor(_spectrum.multiplicity(size), dtype=torch.float64)
+    count = torch.tensor(multiplicity(size), dtype=torch.float64)
     return (values * count).sum((-2, -1), keepdim=True) / count.sum()
 
 

@@ -39,9 +39,9 @@ def fans(
         size, timesteps, schedule: as everywhere.
         alpha: exponent of the inverse-power weights, >= 0.
         beta: strength of the inverse-power weights, >= 0.
-        gamma: how much the highest band gives way over time, >= 0.
-        ramp: course of that change in time.
-        guardrail: share of the time axis with white noise, in [0, 1).
+        gamma: how far the score of the highest band falls from the noisy to the clean end, >= 0.
+        ramp: course of that fall in time.
+        guardrail: share of the time axis with white noise, in [0, 1); the colour then sets in linearly.
         bands: number of rings of equal width from DC to the corner.
 
     >>> process = fans(torch.ones(16, 9), size=(16, 16), beta=0.0, gamma=0.0)
