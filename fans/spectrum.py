@@ -248,7 +248,8 @@ def radial_spectrum(
     frequency, count = rings.frequency[kept], rings.count[kept]
     cells = count if reduction == "mean" else np.ones_like(count)
     scale = xp.astype(_like(1 / (cells * height * width), x, xp), x.dtype)
-    sums = _ring_sums(xp.reshape(x, (-1, height, width)), window, xp)
+    flat = xp.reshape(x, (-1, height, width))
+    sums = xp.concat([_ring_sums(_tapered(part, window), xp) for part in _chunks(flat)])
     power = xp.reshape(sums[:, kept] * scale, (*x.shape[:-2], len(count)))
     return RadialSpectrum(
         frequency=xp.astype(_like(frequency, x, xp), x.dtype),
@@ -434,48 +435,35 @@ def aliased_power_law(frequency: NDArray[np.float64], exponent: float) -> NDArra
 
 @dataclass(frozen=True)
 class _Rings:
-    """Rings of the rFFT plane, its rows k and -k taken together: (H//2 + 1) x (W//2 + 1) cells."""
-
     frequency: NDArray[np.float64]  # (K,)
     count: NDArray[np.int64]  # (K,)
-    index: NDArray[np.int64]  # ring of each cell, flat
-    weight: NDArray[np.float64]  # weight of the sum of rows k and -k in each cell, flat
-    mirror: NDArray[np.int64]  # row of -k, (H//2 + 1,)
+    index: NDArray[np.int64]  # ring of each coefficient of the rFFT plane, flat
+    multiplicity: NDArray[np.int64]  # and how often it counts, flat
 
 
 @lru_cache(maxsize=32)
 def _rings(size: Size) -> _Rings:
-    height = size[0]
-    half = height // 2 + 1
-    f = radial_frequency(size)[:half].ravel()
+    f, twice = radial_frequency(size).ravel(), multiplicity(size).ravel()
     index = np.rint(f * min(size)).astype(int)
-    mirror = -np.arange(half) % height
-    own = (mirror == np.arange(half))[:, None]  # rows 0 and H/2 are their own mirrors
-    weight = (multiplicity(size)[:half] * np.where(own, 0.5, 1.0)).ravel()
-    count = np.bincount(index, 2 * weight)
-    frequency = np.bincount(index, 2 * weight * f) / count
-    return _Rings(frequency, count.astype(int), index, weight, mirror)
+    count = np.bincount(index, twice).astype(int)
+    frequency = np.bincount(index, twice * f).astype(float) / count
+    return _Rings(frequency, count, index, twice)
 
 
-def _ring_sums(x: Array, window: Window | None, xp: Any) -> Array:
+def _ring_sums(x: Array, xp: Any) -> Array:
     """Sums of |rfft2(x)|^2 over the rings of the full plane, (N, H, W) -> (N, K)."""
     rings = _rings(tuple(x.shape[-2:]))
-    half, count = len(rings.mirror), len(rings.count)
+    shape = (x.shape[0], len(rings.count))
     if not is_torch_array(x):
-        power = _squared(fft.rfft2(_tapered(x, window)), xp)
-        cells = (power[:, :half] + power[:, rings.mirror]).reshape(len(x), -1) * rings.weight
-        return np.stack([np.bincount(rings.index, image, count) for image in cells]).astype(x.dtype)
-    index, mirror = _like(rings.index, x, xp), _like(rings.mirror, x, xp)
-    weight = xp.astype(_like(rings.weight, x, xp), x.dtype)
-    sums = []
-    for part in _chunks(x):
-        # Each pass over a spectrum costs a tenth of its transform: few, in place, over contiguous numbers.
-        spectrum = xp.fft.rfft2(_tapered(part, window))
-        ahead = xp.view_as_real(spectrum)[:, :half]
-        cells = xp.view_as_real(spectrum.index_select(1, mirror)).square_().addcmul_(ahead, ahead)
-        cells = xp.reshape(cells[..., 0] + cells[..., 1], (part.shape[0], -1)).mul_(weight)
-        sums.append(x.new_zeros((part.shape[0], count)).index_add_(1, index, cells))
-    return xp.concat(sums)
+        power = np.reshape(_squared(fft.rfft2(x), xp), (len(x), -1)) * rings.multiplicity
+        return np.stack([np.bincount(rings.index, image, shape[1]) for image in power]).astype(x.dtype)
+    # Squares of real and imaginary parts stay side by side: adding them for the rings alone is cheaper.
+    twice = xp.astype(_like(np.repeat(rings.multiplicity, 2), x, xp), x.dtype)
+    spectrum = xp.fft.rfft2(x)
+    squares = xp.reshape(xp.view_as_real(spectrum).square_(), (shape[0], -1)).mul_(twice)
+    pairs = xp.view_as_complex(xp.reshape(squares, (shape[0], -1, 2)))
+    sums = spectrum.new_zeros(shape).index_add_(1, _like(rings.index, x, xp), pairs)
+    return sums.real + sums.imag
 
 
 def _squared(spectrum: Array, xp: Any) -> Array:

@@ -37,7 +37,7 @@ def _quotient(numerator: Tensor, power: Tensor) -> Tensor:
 
 
 def reconstruction_filter(process: SpectralProcess, spectrum: Spectrum, t: Timestep) -> Tensor:
-    """G, which estimates the image from x_t: ``a C / (a^2 C + s^2)``, shape (*t.shape, H, W//2 + 1).
+    """G, which estimates the image from x_t: ``a C / (a^2 C + s^2)``, shape ``(*t.shape, H, W//2 + 1)``.
 
     >>> from fans.process import white
     >>> reconstruction_filter(white(size=(4, 4)), torch.ones(4, 3), 500).unique().tolist() == [0.5**0.5]

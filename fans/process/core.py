@@ -73,7 +73,7 @@ class SpectralProcess:
     # The marginal x_t
 
     def signal(self, t: Timestep) -> Tensor:
-        """Signal level a_t(w): float64 of shape (*t.shape, H, W//2 + 1), (*t.shape, 1, 1) without colour."""
+        """Signal level a_t(w), float64 ``(*t.shape, H, W//2 + 1)``; ``(*t.shape, 1, 1)`` without colour."""
         return self.signal_table[self._index(t)]
 
     def noise(self, t: Timestep) -> Tensor:
