@@ -435,34 +435,43 @@ def aliased_power_law(frequency: NDArray[np.float64], exponent: float) -> NDArra
 
 @dataclass(frozen=True)
 class _Rings:
+    """Rings as lists of cells: cell (k, l), k <= H/2, holds the power of rows k and -k, column l."""
+
     frequency: NDArray[np.float64]  # (K,)
     count: NDArray[np.int64]  # (K,)
-    index: NDArray[np.int64]  # ring of each coefficient of the rFFT plane, flat
-    multiplicity: NDArray[np.int64]  # and how often it counts, flat
+    mirror: NDArray[np.int64]  # row of -k, (H//2 + 1,)
+    index: NDArray[np.int64]  # ring of each cell, flat
+    weight: NDArray[np.float64]  # weight of each cell, flat
 
 
 @lru_cache(maxsize=32)
 def _rings(size: Size) -> _Rings:
-    f, twice = radial_frequency(size).ravel(), multiplicity(size).ravel()
+    rows = np.arange(size[0] // 2 + 1)
+    mirror = -rows % size[0]
+    f = radial_frequency(size)[rows].ravel()
     index = np.rint(f * min(size)).astype(int)
-    count = np.bincount(index, twice).astype(int)
-    frequency = np.bincount(index, twice * f).astype(float) / count
-    return _Rings(frequency, count, index, twice)
+    weight = (multiplicity(size)[rows] / np.where(mirror == rows, 2, 1)[:, None]).ravel()
+    count = np.bincount(index, 2 * weight).astype(int)
+    frequency = np.bincount(index, 2 * weight * f).astype(float) / count
+    return _Rings(frequency, count, mirror, index, weight)
 
 
 def _ring_sums(x: Array, xp: Any) -> Array:
     """Sums of |rfft2(x)|^2 over the rings of the full plane, (N, H, W) -> (N, K)."""
     rings = _rings(tuple(x.shape[-2:]))
-    shape = (x.shape[0], len(rings.count))
+    rows, shape = len(rings.mirror), (x.shape[0], len(rings.count))
     if not is_torch_array(x):
-        power = np.reshape(_squared(fft.rfft2(x), xp), (len(x), -1)) * rings.multiplicity
-        return np.stack([np.bincount(rings.index, image, shape[1]) for image in power]).astype(x.dtype)
-    # Squares of real and imaginary parts stay side by side: adding them for the rings alone is cheaper.
-    twice = xp.astype(_like(np.repeat(rings.multiplicity, 2), x, xp), x.dtype)
+        power = _squared(fft.rfft2(x), xp)
+        cells = np.reshape(power[:, :rows] + power[:, rings.mirror], (len(x), -1)) * rings.weight
+        return np.stack([np.bincount(rings.index, image, shape[1]) for image in cells]).astype(x.dtype)
+    # Few passes, in place. Squares of real and imaginary parts stay side by side until the rings are summed.
     spectrum = xp.fft.rfft2(x)
-    squares = xp.reshape(xp.view_as_real(spectrum).square_(), (shape[0], -1)).mul_(twice)
-    pairs = xp.view_as_complex(xp.reshape(squares, (shape[0], -1, 2)))
-    sums = spectrum.new_zeros(shape).index_add_(1, _like(rings.index, x, xp), pairs)
+    ahead = xp.view_as_real(spectrum)[:, :rows]
+    back = xp.view_as_real(spectrum.index_select(1, _like(rings.mirror, x, xp)))
+    squares = xp.reshape(back.square_().addcmul_(ahead, ahead), (shape[0], -1))
+    squares = squares.mul_(xp.astype(_like(rings.weight.repeat(2), x, xp), x.dtype))
+    cells = xp.view_as_complex(xp.reshape(squares, (shape[0], -1, 2)))
+    sums = spectrum.new_zeros(shape).index_add_(1, _like(rings.index, x, xp), cells)
     return sums.real + sums.imag
 
 

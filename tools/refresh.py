@@ -2,12 +2,15 @@
 
 import os
 import sys
+from base64 import b64decode, b64encode
+from io import BytesIO
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -19,6 +22,15 @@ def read_text(source: Path) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
     return notebook
+
+
+def smaller(png: str) -> str:
+    """The picture in 256 colours: a quarter of the bytes, and no difference that a reader sees."""
+    small = BytesIO()
+    with Image.open(BytesIO(b64decode(png))) as picture:
+        palette = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        palette.save(small, "png", optimize=True)
+    return b64encode(small.getvalue()).decode()
 
 
 def execute(source: Path) -> str:
@@ -40,8 +52,11 @@ def execute(source: Path) -> str:
     )
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
+            data = output.get("data", {})
             # Names a widget of a kernel that is gone, by a number that is new each time.
-            output.get("data", {}).pop(VIEW, None)
+            data.pop(VIEW, None)
+            if "image/png" in data:
+                data["image/png"] = smaller(data["image/png"])
     return nbformat.writes(notebook) + "\n"
 
 
