@@ -6,7 +6,13 @@ Colours are those of Okabe and Ito, which the colour-blind can tell apart; curve
 """
 
 from fans.figures.base import COLOURS, STYLE, curves, pictures, styled
-from fans.figures.diffusion import decibel_curves, denoising_view, schedule_view, time_maps
+from fans.figures.diffusion import (
+    before_and_after,
+    decibel_curves,
+    denoising_view,
+    schedule_view,
+    time_maps,
+)
 from fans.figures.spectra import (
     aliasing,
     arc_fraction,
@@ -25,6 +31,7 @@ __all__ = [
     "STYLE",
     "aliasing",
     "arc_fraction",
+    "before_and_after",
     "curves",
     "decibel_curves",
     "denoising_view",

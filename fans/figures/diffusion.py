@@ -74,6 +74,32 @@ def decibel_curves(
 
 
 @styled
+def before_and_after(
+    pairs: Mapping[str, tuple[float, float]], *, names: tuple[str, str], xlabel: str
+) -> Figure:
+    """Two values for each of several methods, joined by a line, on a logarithmic axis.
+
+    Args:
+        pairs: method -> (before, after).
+        names: what the two values are.
+        xlabel: quantity and unit.
+    """
+    figure, ax = plt.subplots(figsize=(6.2, 0.42 * len(pairs) + 1.3))
+    for row, pair in enumerate(pairs.values()):
+        ax.plot(pair, (row, row), color="#999999", linewidth=1.6)
+        for value, colour, marker in zip(pair, COLOURS, "os", strict=False):
+            ax.plot(value, row, marker, color=colour, markersize=8)
+    first = next(iter(pairs.values()))
+    for name, value, colour in zip(names, first, COLOURS, strict=False):
+        side = "left" if value == max(first) else "right"
+        ax.annotate(name, (value, 0), (0, 12), textcoords="offset points", ha=side, color=colour, fontsize=11)
+    scale_axes(ax, "x")
+    ax.set_yticks(range(len(pairs)), labels=list(pairs))
+    ax.set(xlabel=xlabel, ylim=(len(pairs) - 0.5, -0.9))
+    return figure
+
+
+@styled
 def schedule_view(snr: Any, frequency: Any, filters: Mapping[str, Any]) -> Figure:
     """The SNR over time and frequency beside the reconstruction filter at some times.
 
