@@ -14,8 +14,10 @@ __version__ = "0.1.0"
 _MODULES = (
     "claims",
     "explorers",
+    "features",
     "figures",
     "images",
+    "metrics",
     "process",
     "sampling",
     "schedules",

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.fft
 import scipy.ndimage
-import scipy.optimize
 import scipy.signal
 import scipy.stats
 import torch
@@ -33,7 +32,6 @@ from yardsticks import (
 
 from fans import images, spectrum
 from fans.spectrum import RadialSpectrum, radial_spectrum
-
 
 SIZES: list[Size] = [(15, 15), (16, 16), (31, 31), (32, 32), (64, 64), (48, 64)]
 # Rounding errors of an FFT grow as eps * log2(n) and stay below 20 eps here; summing a ring adds as much

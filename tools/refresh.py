@@ -42,6 +42,7 @@ def execute(source: Path) -> str:
         kernel_name="python3",
         resources={"metadata": {"path": str(source.parent)}},
         record_timing=False,
+        coalesce_streams=True,
         store_widget_state=False,
     ).execute()
     notebook.metadata = nbformat.from_dict(

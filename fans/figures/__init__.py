@@ -2,7 +2,8 @@
 
 The style is applied while a figure is drawn and leaves the caller's settings alone. Figures are narrow with
 large type, so that they stay legible on a phone; the background is opaque, so that they do in the dark.
-Colours are those of Okabe and Ito, which the colour-blind can tell apart; curves carry their names.
+Colours are those of Okabe and Ito, with a wine red instead of the yellow; the colour-blind can tell them
+apart. Curves carry their names.
 """
 
 from fans.figures.base import COLOURS, STYLE, curves, pictures, styled

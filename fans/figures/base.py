@@ -18,7 +18,7 @@ from scipy.optimize import isotonic_regression
 P = ParamSpec("P")
 Curve = tuple[Any, Any]  # x and y, arrays of one length
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#A07800", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#882255", "#56B4E9", "#000000")
 STYLE: Any = {
     "figure.figsize": (6.2, 3.9),
     "figure.dpi": 150,
