@@ -12,16 +12,20 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 _MODULES = (
+    "checkpoints",
     "claims",
     "explorers",
     "features",
     "figures",
     "images",
+    "losses",
     "metrics",
+    "nets",
     "process",
     "sampling",
     "schedules",
     "spectrum",
+    "training",
     "wiener",
 )
 __all__ = list(_MODULES)

@@ -47,11 +47,7 @@ windows = st.sampled_from([None, "hann"])
 
 def named(library: str, dtype: str, x: Any) -> Any:
     """The array as the library and the precision have it."""
-    return (
-        np.asarray(x, dtype)
-        if library == "numpy"
-        else torch.tensor(np.asarray(x), dtype=getattr(torch, dtype))
-    )
+    return np.asarray(x, dtype) if library == "numpy" else torch.tensor(x, dtype=getattr(torch, dtype))
 
 
 def plain(values: Any) -> np.ndarray:
@@ -448,16 +444,15 @@ def test_bands_partition_the_plane(size: Size, corners: Any, count: int) -> None
 @pytest.mark.parametrize(("library", "dtype"), KINDS)
 @pytest.mark.parametrize("batch", [(), (3,), (4, 3)], ids=str)
 def test_band_power_is_its_formula(size: Size, library: str, dtype: str, batch: Any) -> None:
-    x = noise(size, 10, *batch) * np.random.default_rng(11).uniform(
-        0.1, 3, (*batch[:1], 1, 1, 1)[-len(batch) - 2 :]
-    )
+    """Channels of an image are added, images averaged: a batch (3,) is one image of three channels."""
+    grouped = noise(size, 10, 4 if len(batch) == 2 else 1, 3 if batch else 1)
+    grouped *= np.linspace(0.1, 3, len(grouped))[:, None, None, None]  # which must not matter
     parts = spectrum.bands(size, 4)
-    shares = plain(spectrum.band_power(named(library, dtype, x), parts))
-    power = np.abs(np.fft.fft2(x.reshape(-1, *batch[1:] or batch[:1], *size) if batch else x)) ** 2
-    power[..., 0, 0] = 0
-    index = np.clip(np.searchsorted(parts.edges, plane(size), side="right") - 1, 0, 3)
-    images_ = power.reshape(*(batch[:1] if len(batch) == 2 else (1,)), -1, *size).sum(1)
-    expected = np.mean([[p[index == b].sum() / p.sum() for b in range(4)] for p in images_], axis=0)
+    shares = plain(spectrum.band_power(named(library, dtype, grouped.reshape(*batch, *size)), parts))
+    power = (np.abs(np.fft.fft2(grouped)) ** 2).sum(1)
+    power[:, 0, 0] = 0
+    band = np.clip(np.searchsorted(parts.edges, plane(size), side="right") - 1, 0, 3)
+    expected = np.mean([[image[band == b].sum() / image.sum() for b in range(4)] for image in power], axis=0)
     assert shares.sum() == pytest.approx(1, rel=TOLERANCE[dtype])
     np.testing.assert_allclose(shares, expected, rtol=TOLERANCE[dtype] * 10)
 

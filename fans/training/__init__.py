@@ -1,0 +1,34 @@
+"""Training a denoiser: one loop for CPU, CUDA, MPS and several processes, resumed bit for bit.
+
+What happens at a step depends on (seed, step) alone: image n of the run, its noise and its timestep are those
+of n, however many processes share the batch. A run that was killed and resumed therefore ends in the weights
+of one that was not; exactly so on the same device with the same number of threads and processes.
+
+>>> import torch
+>>> from fans.nets import UNet, UNetConfig
+>>> from fans.process import white
+>>> images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 4
+>>> network = UNet(UNetConfig(widths=(4, 8), groups=4))
+>>> trainer = Trainer(network, images, white(size=(8, 8)), TrainingConfig(steps=4, batch=4, log_every=2))
+>>> [record["step"] for record in trainer.run()]
+[2, 4]
+>>> trainer.denoiser()(images[:1], torch.tensor([500])).shape
+torch.Size([1, 1, 8, 8])
+"""
+
+from fans.training.checks import Images
+from fans.training.config import TrainingConfig
+from fans.training.draws import derived_seed, noise, order, timesteps
+from fans.training.loop import Record, Trainer, load_denoiser
+
+__all__ = [
+    "Images",
+    "Record",
+    "Trainer",
+    "TrainingConfig",
+    "derived_seed",
+    "load_denoiser",
+    "noise",
+    "order",
+    "timesteps",
+]
