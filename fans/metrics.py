@@ -195,8 +195,9 @@ def jensen_shannon(generated: Array, real: Array) -> float:
         0.0
     """
     p, q = _profiles(generated, real)
-    m = (p + q) / 2
-    return max(0.0, float((special.rel_entr(p, m) + special.rel_entr(q, m)).sum() / (2 * np.log(2))))
+    total = p + q  # 2 m, which does not underflow where m would
+    entropy = special.rel_entr(2 * p, total) + special.rel_entr(2 * q, total)
+    return max(0.0, float(entropy.sum() / (4 * np.log(2))))
 
 
 def band_correlation(generated: Array, real: Array) -> float:

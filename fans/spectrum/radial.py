@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -141,8 +141,8 @@ def radial_spectrum(
     frequency, count = rings.frequency[kept], rings.count[kept]
     cells = count if reduction == "mean" else np.ones_like(count)
     scale = xp.astype(like(1 / (cells * height * width), x, xp), x.dtype)
-    flat = xp.reshape(x, (-1, height, width))
-    sums = xp.concat([_ring_sums(tapered(part, window), xp) for part in _chunks(flat)])
+    flat, ring_sums = xp.reshape(x, (-1, height, width)), _summation(x, rings, xp)
+    sums = xp.concat([ring_sums(tapered(part, window)) for part in _chunks(flat)])
     power = xp.reshape(sums[:, kept] * scale, (*x.shape[:-2], len(count)))
     return RadialSpectrum(
         frequency=xp.astype(like(frequency, x, xp), x.dtype),
@@ -178,23 +178,31 @@ def _rings(size: Size) -> _Rings:
     return _Rings(frequency, count, mirror, index, weight)
 
 
-def _ring_sums(x: Array, xp: Any) -> Array:
-    """Sums of |rfft2(x)|^2 over the rings of the full plane, (N, H, W) -> (N, K)."""
-    rings = _rings(tuple(x.shape[-2:]))
-    rows, shape = len(rings.mirror), (x.shape[0], len(rings.count))
-    if not is_torch_array(x):
+def _summation(x: Array, rings: _Rings, xp: Any) -> Callable[[Array], Array]:
+    """What adds |rfft2|^2 over the rings of the full plane, (N, H, W) -> (N, K), for arrays like x."""
+    rows, count = len(rings.mirror), len(rings.count)
+
+    def of_arrays(x: NDArray[Any]) -> NDArray[Any]:
         power = squared(fft.rfft2(x), xp)
         cells = np.reshape(power[:, :rows] + power[:, rings.mirror], (len(x), -1)) * rings.weight
-        return np.stack([np.bincount(rings.index, image, shape[1]) for image in cells]).astype(x.dtype)
-    # Few passes, in place. Squares of real and imaginary parts stay side by side until the rings are summed.
-    spectrum = xp.fft.rfft2(x)
-    ahead = xp.view_as_real(spectrum)[:, :rows]
-    back = xp.view_as_real(spectrum.index_select(1, like(rings.mirror, x, xp)))
-    squares = xp.reshape(back.square_().addcmul_(ahead, ahead), (shape[0], -1))
-    squares = squares.mul_(xp.astype(like(rings.weight.repeat(2), x, xp), x.dtype))
-    cells = xp.view_as_complex(xp.reshape(squares, (shape[0], -1, 2)))
-    sums = spectrum.new_zeros(shape).index_add_(1, like(rings.index, x, xp), cells)
-    return sums.real + sums.imag
+        return np.stack([np.bincount(rings.index, image, count) for image in cells]).astype(x.dtype)
+
+    if not is_torch_array(x):
+        return of_arrays
+    mirror, index = like(rings.mirror, x, xp), like(rings.index, x, xp)
+    weight = xp.astype(like(rings.weight.repeat(2), x, xp), x.dtype)
+
+    def of_tensors(x: Array) -> Array:
+        # Few passes, in place; squares of real and imaginary parts are added in the end, for the rings alone.
+        spectrum = xp.fft.rfft2(x)
+        ahead = xp.view_as_real(spectrum)[:, :rows]
+        back = xp.view_as_real(spectrum.index_select(1, mirror))
+        squares = xp.reshape(back.square_().addcmul_(ahead, ahead), (x.shape[0], -1)).mul_(weight)
+        cells = xp.view_as_complex(xp.reshape(squares, (x.shape[0], -1, 2)))
+        sums = spectrum.new_zeros((x.shape[0], count)).index_add_(1, index, cells)
+        return sums.real + sums.imag
+
+    return of_tensors
 
 
 def squared(spectrum: Array, xp: Any) -> Array:
