@@ -13,6 +13,7 @@ import io
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from string import Formatter
 from typing import Any
 
 import ipywidgets as widgets
@@ -42,16 +43,22 @@ def explorer(
         labels: text beside each control, its keyword unless given.
         static: draw every combination now; by default True if the variable ``FANS_STATIC`` is set.
         **controls: one or two sequences of values. Numbers become a slider, strings a menu; with a
-            kernel, evenly spaced numbers become a slider ten times as fine.
+            kernel, floats that rise evenly become a slider ten times as fine.
 
     Returns:
         The widget; a notebook shows it when it is the last line of a cell.
 
     Raises:
-        ValueError: unless there are one or two controls with at least two values each.
+        ValueError: unless there are one or two controls with at least two values each, all of which the
+            description names.
     """
     if not 1 <= len(controls) <= 2 or any(len(values) < 2 for values in controls.values()):
         raise ValueError("an explorer has one or two controls with two values or more each")
+    fields = {field for _, field, _, _ in Formatter().parse(alt) if field is not None}
+    if fields != set(controls):
+        raise ValueError(
+            f"alt={alt!r} must tell the pictures apart: name every control, {{{'}, {'.join(controls)}}}"
+        )
     names = {name: (labels or {}).get(name, name) for name in controls}
     if os.environ.get("FANS_STATIC") if static is None else static:
         return _static(draw, alt, names, controls)
@@ -110,7 +117,7 @@ def _menu(label: str, values: Sequence[Value]) -> Any:
 
 
 def _slider(label: str, values: Sequence[Value]) -> Any:
-    if any(isinstance(v, str) for v in values) or np.ptp(np.diff(np.asarray(values, dtype=float))) > 1e-9:
+    if not all(isinstance(v, float) for v in values) or not _rises_evenly(values):
         return _menu(label, values)
     return widgets.FloatSlider(
         value=values[0],
@@ -121,6 +128,11 @@ def _slider(label: str, values: Sequence[Value]) -> Any:
         continuous_update=False,
         style={"description_width": "initial"},
     )
+
+
+def _rises_evenly(values: Sequence[Any]) -> bool:
+    steps = np.diff(values)
+    return bool(steps[0] > 0 and np.ptp(steps) < 1e-9)
 
 
 def _img(draw: Callable[..., Figure], alt: str, state: dict[str, Any]) -> str:

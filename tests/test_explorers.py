@@ -225,3 +225,17 @@ def test_dpi_and_colours_are_followed() -> None:
     with Image.open(io.BytesIO(explorers.palette_png(figure, colours=4, dpi=50))) as picture:
         colours = picture.getcolors()
         assert picture.size == (100, 50) and colours is not None and len(colours) <= 4
+
+
+@pytest.mark.parametrize("alt", ["", "a field", "exponent {beta}", "{alpha} and {beta}"])
+def test_descriptions_must_tell_the_pictures_apart(alt: str) -> None:
+    with pytest.raises(ValueError, match="name every control"):
+        explorers.explorer(Draw(), alt=alt, static=True, alpha=ALPHA)
+
+
+@pytest.mark.parametrize("values", [[2.0, 1.0, 0.0], [1.0, 1.0], [False, True], [0, 10, 20]])
+def test_other_numbers_keep_their_values_with_a_kernel(values: list[Any]) -> None:
+    draw = Draw()
+    slider = explorers.explorer(draw, alt="{alpha}", static=False, alpha=values).children[0]
+    assert isinstance(slider, widgets.SelectionSlider)
+    assert [value for _, value in slider.options] == values
