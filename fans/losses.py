@@ -20,7 +20,7 @@ from fans.process import Prediction, SpectralProcess, Spectrum, Timestep, as_spe
 from fans.process.plane import like
 from fans.spectrum import multiplicity
 
-Loss = Literal["flat", "whitened", "elbo", "unit"]
+Loss = Literal["flat", "whitened", "velocity", "whitened_velocity", "elbo", "unit"]
 Importance = Literal["uniform", "wiener"]
 _EXPLORED = 0.1  # share of timesteps that "wiener" draws uniformly, so that no weight exceeds 1 / _EXPLORED
 
@@ -46,6 +46,10 @@ def weights(
 
     - ``flat``: 1, the error of what is predicted.
     - ``whitened``: the error of the white noise eps, ``(a / (d a - c s))^2``; flat for ``epsilon``.
+    - ``velocity``: the error of the image over the mean power of the noise, ``|x_0 - x0_hat|^2 / mean_f s^2``:
+      that of the velocity of a straight path, ``x_0`` less noise, flat in pixels. FANS trains with it.
+    - ``whitened_velocity``: the same over the noise power of each frequency, ``|x_0 - x0_hat|^2 / s^2``: flat
+      where the noise is white, EqualSNR's division by the data's spectrum.
     - ``elbo``: the evidence bound. ``SpectralProcess.elbo_weight`` on the error of the image, times T - 1, so
       that the mean over t = 2 ... T is the sum of the bound's terms, in nats per dimension. The term t = 1
       is that of reconstruction, and has weight 0.
@@ -69,6 +73,10 @@ def weights(
         table = torch.ones(len(t), 1, 1, dtype=torch.float64)
     elif loss == "whitened":
         table = _noise_per_prediction(process, t, kind).square()
+    elif loss in ("velocity", "whitened_velocity"):
+        _, g = process.inversion(t, kind)
+        power = process.noise(t).square()
+        table = g.square() / (plane_mean(power, process.size) if loss == "velocity" else power)
     elif loss == "elbo":
         _, g = process.inversion(t[1:], kind)
         terms = (len(t) - 1) * process.elbo_weight(t[1:]) * g.square()

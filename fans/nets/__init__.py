@@ -5,6 +5,7 @@
 (16, 32, 32)
 """
 
+from fans.nets.linear import LinearDenoiser
 from fans.nets.unet import Preconditioned, Preset, UNet, UNetConfig, preset
 
-__all__ = ["Preconditioned", "Preset", "UNet", "UNetConfig", "preset"]
+__all__ = ["LinearDenoiser", "Preconditioned", "Preset", "UNet", "UNetConfig", "preset"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from fans.process.checks import as_spectrum, check_tables
 from fans.process.plane import Generators, Size, Spectrum, filtered, plane_mean, randn
 
-Prediction = Literal["sample", "epsilon", "noise", "v_prediction", "score"]
+Prediction = Literal["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
 Method = Literal["ddim", "ancestral", "eta", "exact", "euler", "heun"]
 Timestep = int | Tensor
 
@@ -153,15 +153,19 @@ class SpectralProcess:
         """The pair (c, d) that defines a prediction, ``c(w) x_0(w) + d(w) eps(w)``.
 
         ``sample`` is x_0; ``epsilon`` the white noise; ``noise`` the coloured noise ``s_t eps`` divided by
-        its standard deviation; ``v_prediction`` is ``a_t eps - s_t x_0``; ``score`` is ``-eps / s_t``.
+        its standard deviation; ``v_prediction`` is ``a_t eps - s_t x_0`` at every frequency; ``v_pixel`` is
+        ``a_t noise - sigma x_0`` with the standard deviation sigma of the coloured noise, so that scalars
+        turn it into an image; ``score`` is ``-eps / s_t``.
         """
         a, s = self.signal(t), self.noise(t)
+        sigma = plane_mean(s.square(), self.size).sqrt()
         one = torch.ones(1, 1, dtype=torch.float64)
         kinds = {
             "sample": (one, 0 * one),
             "epsilon": (0 * one, one),
-            "noise": (0 * one, s / plane_mean(s.square(), self.size).sqrt()),
+            "noise": (0 * one, s / sigma),
             "v_prediction": (-s, a),
+            "v_pixel": (-sigma, a * s / sigma),
             "score": (0 * one, -1 / s),
         }
         if kind not in kinds:

@@ -5,7 +5,7 @@ from math import cos, pi
 from typing import Literal, get_args
 
 from fans.checkpoints import Config
-from fans.losses import Importance
+from fans.losses import Importance, Loss
 from fans.process import Prediction
 
 
@@ -44,7 +44,7 @@ class TrainingConfig(Config):
     batch: int = 32
     seed: int = 0
     prediction: Prediction = "v_prediction"
-    loss: Literal["flat", "whitened", "elbo", "unit", "custom"] = "flat"
+    loss: Literal[Loss, "custom"] = "flat"
     importance: Importance = "uniform"
     rate: float = 2e-3
     warmup: int = 0

@@ -1,0 +1,28 @@
+"""Named experiments: a frozen configuration each, trained once, verified ever after.
+
+>>> from fans import runs
+>>> runs.get("fans-pltb").budgets
+(0, 150, 450)
+"""
+
+from fans.runs.config import Arm, Data, Experiment, Scale, smoke
+from fans.runs.registry import get, names
+from fans.runs.reproduce import reproduce
+from fans.runs.results import Result, StaleError, check, load
+from fans.runs.train import Measure
+
+__all__ = [
+    "Arm",
+    "Data",
+    "Experiment",
+    "Measure",
+    "Result",
+    "Scale",
+    "StaleError",
+    "check",
+    "get",
+    "load",
+    "names",
+    "reproduce",
+    "smoke",
+]

@@ -1,0 +1,144 @@
+"""What an experiment is: frozen configurations of plain values, which JSON can hold."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from fans.features import Features
+from fans.losses import Loss
+from fans.process import Prediction
+
+ProcessName = Literal["white", "fans", "fans_as_published", "equal_snr", "power_law"]
+Precondition = Literal["none", "scalar", "spectral"]
+NetworkName = Literal["unet", "linear"]
+Scale = Literal["smoke", "cpu", "gpu"]
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images come from.
+
+    Attributes:
+        name: of ``fans.images.load``.
+        size: pixels.
+        channels: 1 averages the channels of colour images.
+        count: training images. Those for validation and testing are other draws of the same source, with
+            seeds of their own.
+        options: of the source.
+    """
+
+    name: str
+    size: int = 16
+    channels: int = 1
+    count: int = 4096
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One method of a comparison.
+
+    Attributes:
+        name: in tables and legends.
+        process: noising process.
+        options: of the process.
+        precondition: ``spectral`` brings input and target to unit power at every frequency, ``scalar`` on
+            average over all.
+        network: U-Net, or one learned gain per ring and time.
+        loss: table of ``fans.losses.weights``.
+        method: of the sampler.
+        grid: alternatives to ``options``, of which validation chooses one.
+    """
+
+    name: str
+    process: ProcessName = "white"
+    options: Options = field(default_factory=dict)
+    precondition: Precondition = "none"
+    network: NetworkName = "unet"
+    loss: Loss = "velocity"
+    method: Literal["ddim", "euler"] = "ddim"
+    grid: tuple[Options, ...] = ()
+
+    @property
+    def prediction(self) -> Prediction:
+        """Without a preconditioner, of scalar conversion for every colour: no network whitens unasked."""
+        return "v_pixel" if self.precondition == "none" else "v_prediction"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison: every arm with every seed, judged after each budget of training steps.
+
+    Attributes:
+        name: of the folder in ``results``.
+        data: images.
+        arms: methods.
+        seeds: number of seeds 0, 1, ... of initial weights, data order and noise.
+        budgets: training steps, ascending; one run passes through all. 0 judges
+            the untrained network, for seed 0 only.
+        widths, layers, attention, groups: of the U-Net (``fans.nets.UNetConfig``).
+        batch, rate, ema, precision: of the training (``fans.training.TrainingConfig``).
+        timesteps: T.
+        sampler_steps: numbers of steps of the sampler that each budget is judged with.
+        samples: images drawn, and held-out ones they are compared with.
+        features: of Fréchet distances.
+        grid_steps: training steps for each point of a grid.
+    """
+
+    name: str
+    data: Data
+    arms: tuple[Arm, ...]
+    seeds: int = 3
+    budgets: tuple[int, ...] = (0, 150, 450)
+    widths: tuple[int, ...] = (8, 16, 16)
+    layers: int = 1
+    attention: tuple[int, ...] = ()
+    groups: int = 8
+    batch: int = 32
+    rate: float = 2e-3
+    ema: float = 0.995
+    precision: Literal["fp32", "bf16"] = "fp32"
+    timesteps: int = 1000
+    sampler_steps: tuple[int, ...] = (50,)
+    samples: int = 256
+    features: tuple[Features, ...] = ("spectrum", "scattering")
+    grid_steps: int = 150
+
+    def budgets_of(self, seed: int) -> tuple[int, ...]:
+        """Budgets that a seed is judged at: untrained networks differ in their samples only."""
+        return tuple(budget for budget in self.budgets if budget or seed == 0)
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration as plain values, as JSON returns them."""
+        return asdict(self)
+
+
+SMOKE_BUDGETS, SMOKE_SAMPLES, SMOKE_IMAGES = (0, 2), 32, 64
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """The same experiment in seconds: every arm, one seed, two steps, small images of a bundled source.
+
+    Sources that need a network or much time are replaced by photographs; widths and attention shrink, and
+    only features that few images allow remain.
+    """
+    data, local = experiment.data, ":" not in experiment.data.name
+    size = min(data.size, 16)
+    small = replace(data, size=size, count=SMOKE_IMAGES)
+    if not local:
+        small = replace(small, name="photographs", options={})
+    arms = tuple(replace(arm, grid=arm.grid[:2]) for arm in experiment.arms)
+    return replace(
+        experiment,
+        data=small,
+        arms=arms,
+        seeds=1,
+        budgets=SMOKE_BUDGETS,
+        widths=tuple(experiment.groups for _ in experiment.widths),
+        batch=4,
+        sampler_steps=(2,),
+        samples=SMOKE_SAMPLES,
+        features=("spectrum",),
+        grid_steps=2,
+    )
