@@ -12,16 +12,20 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 _MODULES = (
+    "attribution",
     "checkpoints",
     "claims",
+    "evaluation",
     "explorers",
     "features",
     "figures",
     "images",
+    "likelihood",
     "losses",
     "metrics",
     "nets",
     "process",
+    "runs",
     "sampling",
     "schedules",
     "spectrum",

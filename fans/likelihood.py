@@ -70,7 +70,7 @@ def bound(
     >>> process, C = white(size=(8, 8)), torch.full((8, 5), 0.04)
     >>> x = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 5
     >>> oracle = WienerDenoiser(process, C, "v_prediction")
-    >>> bound(process, oracle, x, C, generator=torch.Generator().manual_seed(1)).value
+    >>> round(bound(process, oracle, x, C, generator=torch.Generator().manual_seed(1)).value, 5)
     0.0
     """
     t = _grid(process.timesteps, points)
@@ -95,7 +95,8 @@ def _grid(timesteps: int, points: int) -> Tensor:
     """Timesteps 1 ... T in order, int64."""
     even = torch.linspace(1, timesteps, points - points // 2, dtype=torch.float64)
     ratio = torch.logspace(0, log10(timesteps), points // 2, dtype=torch.float64)
-    return torch.cat([even, ratio]).round().long().unique()
+    grid: Tensor = torch.unique(torch.cat([even, ratio]).round().long())
+    return grid
 
 
 def _excess(
@@ -107,7 +108,7 @@ def _excess(
     generator: Generators,
     prediction: Prediction,
 ) -> Tensor:
-    """Squared error of the denoiser less that of the best linear one, (N, H, W//2 + 1), mean over channels."""
+    """Squared error of the denoiser less that of the best linear one, (N, H, W//2 + 1); mean of channels."""
     epsilon = process.white_noise(images.shape, generator, device=images.device)
     x_t = process.add_noise(images, epsilon, t)
     steps = torch.full((len(images),), t, device=images.device)
@@ -117,4 +118,5 @@ def _excess(
         torch.fft.rfft2((estimate - images).cpu().double(), norm="ortho").abs().square().mean(1)
         for estimate in (learned, linear(x_t, t))
     )
-    return next(errors) - next(errors)
+    excess: Tensor = next(errors) - next(errors)
+    return excess

@@ -46,8 +46,9 @@ def weights(
 
     - ``flat``: 1, the error of what is predicted.
     - ``whitened``: the error of the white noise eps, ``(a / (d a - c s))^2``; flat for ``epsilon``.
-    - ``velocity``: the error of the image over the mean power of the noise, ``|x_0 - x0_hat|^2 / mean_f s^2``:
-      that of the velocity of a straight path, ``x_0`` less noise, flat in pixels. FANS trains with it.
+    - ``velocity``: the error of the image over the mean power of the noise,
+      ``|x_0 - x0_hat|^2 / mean_f s^2``: that of the velocity of a straight path, ``x_0`` less noise, flat in
+      pixels. FANS trains with it.
     - ``whitened_velocity``: the same over the noise power of each frequency, ``|x_0 - x0_hat|^2 / s^2``: flat
       where the noise is white, EqualSNR's division by the data's spectrum.
     - ``elbo``: the evidence bound. ``SpectralProcess.elbo_weight`` on the error of the image, times T - 1, so

@@ -3,6 +3,7 @@
 import doctest
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fans.metrics import frechet_distance
 
 DIMENSIONS = {("spectrum", 32): 23, ("spectrum", 64): 45, ("scattering", 32): 127, ("scattering", 64): 127}
 DIMENSIONS |= {("efficientnet", 32): 288, ("efficientnet", 64): 288}
+INSTALLED = [name for name in features.NAMES if name != "inception"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,7 +52,7 @@ def test_shape_and_type(name: Any, size: int, channels: int) -> None:
     assert found.dtype == np.float64 and np.isfinite(found).all()
 
 
-@pytest.mark.parametrize("name", features.NAMES)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_kind_batch_and_company_do_not_matter(name: Any, photographs: torch.Tensor) -> None:
     x = photographs[:7]
     wanted = features.extract(name, x)
@@ -71,7 +73,7 @@ def test_arrays_of_any_layout() -> None:
     np.testing.assert_array_equal(features.spectrum(x[::-1]), features.spectrum(x)[::-1])
 
 
-@pytest.mark.parametrize("name", features.NAMES)
+@pytest.mark.parametrize("name", INSTALLED)
 def test_an_image_without_contrast_is_finite(name: Any) -> None:
     assert np.isfinite(features.extract(name, np.full((2, 3, 32, 32), 0.25, np.float32))).all()
 
@@ -111,7 +113,7 @@ def test_the_network_knows_what_a_cat_is(name: str, label: int) -> None:
 # What they see
 
 
-@pytest.mark.parametrize("name", features.NAMES)
+@pytest.mark.parametrize("name", INSTALLED)
 @pytest.mark.parametrize("source", ["photographs", "brick"])
 def test_the_more_is_cut_the_larger_the_distance(name: Any, source: str) -> None:
     x = images.load(source, size=32, count=600)
@@ -164,13 +166,14 @@ def test_wrong_images(name: Any, wrong: Any, kind: type[Exception], message: str
 def test_other_wrong_arguments() -> None:
     x = np.zeros((2, 2, 32, 32))
     with pytest.raises(
-        ValueError, match="unknown features 'inception': use one of spectrum, scattering, effi"
+        ValueError, match=r"unknown features 'resnet': use one of spectrum, scattering, effi.*inception"
     ):
-        features.extract("inception", x)  # type: ignore[arg-type]
+        features.extract("resnet", x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         features.extract("spectrum", x, batch_size=0)
-    with pytest.raises(ValueError, match="need 1 or 3 channels, got 2"):
-        features.extract("efficientnet", x)
+    for name in ("efficientnet", "inception"):
+        with pytest.raises(ValueError, match=f"'{name}' need 1 or 3 channels, got 2"):
+            features.extract(name, x)
     with pytest.raises(
         ValueError, match=r"'efficientnet' need images of at least 16 x 16 pixels, got \(8, 8\)"
     ):
@@ -194,6 +197,40 @@ def test_a_missing_package_is_named_with_its_extra(
     message = rf"features '{name}' need {package}, .*pip install \"fans-spectral\[metrics\]\""
     with pytest.raises(ImportError, match=message):
         features.extract(name, np.zeros((2, 3, 32, 32)))
+
+
+def test_inception_without_torch_fidelity_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
+    features._inception.cache_clear()
+    message = (
+        r"features 'inception' need torch-fidelity, .*: pip install torch-fidelity \(it brings torchvision"
+    )
+    with pytest.raises(ImportError, match=message):
+        features.extract("inception", np.zeros((2, 3, 32, 32)))
+
+
+def test_inception_sees_eight_bits_in_three_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of torch-fidelity's network we check what goes in and what comes out."""
+    seen = []
+
+    class Network(torch.nn.Module):
+        def __init__(self, name: str, wanted: list[str]) -> None:
+            super().__init__()
+            assert wanted == ["2048"]
+
+        def forward(self, levels: torch.Tensor) -> tuple[torch.Tensor]:
+            seen.append(levels)
+            return (levels.float().mean((1, 2, 3))[:, None].expand(-1, 2048),)
+
+    module = SimpleNamespace(FeatureExtractorInceptionV3=Network)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", module)
+    features._inception.cache_clear()
+    x = torch.linspace(-1.1, 1.1, 5)[:, None, None, None].expand(5, 1, 16, 16)
+    found = features.extract("inception", x, batch_size=2)
+    features._inception.cache_clear()
+    assert found.shape == (5, 2048) and found[:, 0].tolist() == [0, 57, 128, 198, 255]
+    assert {(part.dtype, part.shape[1]) for part in seen} == {(torch.uint8, 3)}
 
 
 def test_nothing_optional_is_imported_before_it_is_needed() -> None:

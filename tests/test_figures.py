@@ -25,6 +25,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from fans import figures, spectrum
 from fans.figures.base import label_ends, spread
 
+TERMS = ("sampler", "gain", "stray")
 NAMES = ("photographs", "white noise", "galaxies", "α = 2")
 KINDS: dict[str, Callable[[Any], Any]] = {"numpy": np.asarray, "torch": torch.tensor}
 
@@ -81,6 +82,16 @@ def data(kind: str = "numpy", seed: int = 0) -> Data:
 FIGURES: dict[str, Callable[[Data], Figure]] = {
     "aliasing": lambda d: figures.aliasing(40 * d.unit, d.wave, (40 * d.unit[::10], d.wave[::10]), -d.wave),
     "arc_fraction": lambda d: figures.arc_fraction(d.unit, d.unit, d.wave**2),
+    "band_levels": lambda d: figures.band_levels(
+        dict(zip(NAMES, d.levels[:, :5], strict=True)),
+        BANDS,
+        dashed={"equal": d.levels[0, 5:10]},
+        limits=(-50, 50),
+        title="no Markov chain",
+    ),
+    "band_maps": lambda d: figures.band_maps(
+        {"photographs": d.maps[0][:, 13:18], "PLTB": d.maps[1][:, 13:18]}, BANDS
+    ),
     "before_and_after": lambda d: figures.before_and_after(
         dict.fromkeys(NAMES, (30.0 * d.law.r2, 2.0)),
         names=("uniform", "equal angle"),
@@ -99,6 +110,10 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "denoising_view": lambda d: figures.denoising_view(
         d.images[0, 0], d.images[1, 0], d.f, {"data": d.power, "noisy": 2 * d.power, "denoised": d.power}
     ),
+    "error_terms": lambda d: figures.error_terms(
+        {name: {term: d.levels[:3, 5 * i : 5 * i + 5] for i, term in enumerate(TERMS)} for name in NAMES},
+        BANDS.edges,
+    ),
     "exponents": lambda d: figures.exponents(
         {name: (d.law.exponent, d.law.interval()) for name in NAMES}, claimed=(1, 3)
     ),
@@ -106,21 +121,57 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "fields_over_spectra": lambda d: figures.fields_over_spectra(
         dict.fromkeys((0.0, 1.0, 2.5), d.images[0, 0]), dict.fromkeys((0.0, 1.0, 2.5), d.radial)
     ),
+    "league": lambda d: figures.league(
+        {
+            title: {name: (d.power[:3], 2 * d.power[3:6]) for name in NAMES}
+            for title in ("PLTB", "EGM", "rings", "grass")
+        },
+        xlabel="FD, scattering",
+        names=("in pixels", "preconditioned"),
+        floors=dict.fromkeys(("PLTB", "EGM", "rings", "grass"), float(d.power[10])),
+    ),
+    "noise_rows": lambda d: figures.noise_rows(
+        {"photographs": d.images[:4, 0], "PLTB": d.images[4:, 0]}, ["t = T", "3T/4", "T/2", "T/4"]
+    ),
     "orientations": lambda d: figures.orientations(dict.fromkeys(NAMES, d.oriented)),
     "pictures": lambda d: figures.pictures(
         list(d.images[:4]), ["all", "f < 0.05", "0.05 to 0.2", "f > 0.2"], columns=2
     ),
     "profiles": lambda d: figures.profiles(dict.fromkeys(NAMES, d.shares), BANDS),
+    "progress": lambda d: figures.progress(
+        {name: ((150, 450, 1350), (i + 1) * d.power[:9].reshape(3, 3)) for i, name in enumerate(NAMES)},
+        xlabel="training steps",
+        ylabel="FD, scattering",
+        floor=float(d.power[-1]),
+    ),
     "radial_spectra": lambda d: figures.radial_spectra(
         dict.fromkeys(NAMES, d.radial), laws={NAMES[0]: d.law}
     ),
+    "repairs": lambda d: figures.repairs(
+        dict(zip(NAMES, d.levels[:, :5], strict=True)), BANDS, before=d.levels[0, 5:10], limits=(-50, 50)
+    ),
     "schedule_view": lambda d: figures.schedule_view(d.maps[0], d.f, {"t = 100": d.gain, "t = 400": d.gain}),
+    "shaping_view": lambda d: figures.shaping_view(
+        d.maps[0][:, 13:18],
+        BANDS,
+        d.images[0, 0],
+        d.maps[1],
+        d.f,
+        rises=(d.unit[40:60], d.unit[40:60]),
+        title="no Markov chain",
+    ),
+    "shares_and_densities": lambda d: figures.shares_and_densities(dict.fromkeys(NAMES, d.shares), BANDS),
     "spectrum_beside": lambda d: figures.spectrum_beside(d.images[0], d.plane),
     "step_series": lambda d: figures.step_series(
         d.unit, {"step": d.wave, "1 term": 2 * d.wave, "9 terms": d.unit}, 1 / (1 + d.unit[:9])
     ),
     "time_maps": lambda d: figures.time_maps(
         {"white noise": d.maps[0], "edge": d.maps[1]}, d.f, label="SNR (dB)"
+    ),
+    "which_term": lambda d: figures.which_term(
+        dict.fromkeys(NAMES, (d.power[:12].reshape(4, 3), d.power[12:24].reshape(4, 3))),
+        (50, 150, 450, 1350),
+        (5, 20, 100),
     ),
 }
 every_figure = pytest.mark.parametrize("name", FIGURES)

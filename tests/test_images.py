@@ -588,6 +588,10 @@ def test_the_hub_finds_the_image_column(hub: dict[str, Any]) -> None:
     assert sorted(values(batch[:3])) == [0, 100, 200] and values(batch[3:]) == values(batch[:3])
     images.load("hub:x", size=16, count=1, channels=1, config="small", hub_split="train[:80%]")
     assert hub["asked"] == ("x", "small", "train[:80%]")
+    both = {"train": "train[:80%]", "test": "train[80%:]"}
+    for split in ("train", "test"):
+        images.load("hub:x", size=16, count=1, hub_split=both, split=split)
+        assert hub["asked"] == ("x", None, both[split])
 
 
 def test_several_image_columns_need_a_choice(hub: dict[str, Any]) -> None:

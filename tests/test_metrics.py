@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 from scipy.spatial.distance import jensenshannon
 
-from fans import features, images, metrics, spectrum
+from fans import evaluation, features, images, metrics, powers, spectrum
 from fans.metrics import band_correlation, band_error, frechet_distance, jensen_shannon
 from fans.spectrum import band_power, bands, radial_spectrum
 
@@ -249,12 +249,12 @@ def test_unequal_sets_keep_one_half_for_chance() -> None:
 
 def test_wilson_interval() -> None:
     a = np.repeat([[0.0], [1.0]], 50, axis=0)[:50]
-    found = metrics._accuracy(a, a + 1, folds=5, confidence=0.95, seed=0)
+    found = metrics.Accuracy.of(a, a + 1, folds=5, confidence=0.95, seed=0)
     z2 = 1.959963985**2
     assert found.value == found.high == 1 and found.low == pytest.approx(1 / (1 + 2.25 * z2 / 100))
     for share in (0.0, 0.3, 0.97):
         wanted = stats.binomtest(round(share * 100), 100).proportion_ci(0.9, method="wilson")
-        assert metrics._wilson(share, 100, 0.9) == pytest.approx(tuple(wanted), abs=1e-12)
+        assert powers.wilson(share, 100, 0.9) == pytest.approx(tuple(wanted), abs=1e-12)
 
 
 # Fréchet distance
@@ -313,7 +313,7 @@ def test_bias_falls_as_one_over_n() -> None:
 
 def test_a_perfect_model_scores_its_floor(fields: torch.Tensor) -> None:
     real = images.load("power_law", size=32, count=600, seed=1)
-    found = metrics.evaluate(fields[:300], real)
+    found = evaluation.evaluate(fields[:300], real)
     assert (found.count, found.reference) == (300, 300)
     good, floor = found.generated, found.floor
     assert set(good.frechet) == {"spectrum", "scattering"}
@@ -328,7 +328,7 @@ def test_a_perfect_model_scores_its_floor(fields: torch.Tensor) -> None:
 
 def test_a_faded_model_does_not(fields: torch.Tensor) -> None:
     real = images.load("power_law", size=32, count=600, seed=1)
-    found = metrics.evaluate(fields[:300] / 2, real, features=["spectrum"])
+    found = evaluation.evaluate(fields[:300] / 2, real, features=["spectrum"])
     assert (found.generated.band_error.high < -5).all()
     assert found.generated.frechet["spectrum"] > 50 * found.floor.frechet["spectrum"]
     assert found.generated.classifier.low > 0.9 > 0.6 > found.floor.classifier.low
@@ -340,7 +340,7 @@ def test_generated_and_held_out_are_as_many(fields: torch.Tensor) -> None:
     count = {
         (n, m): (e.count, e.reference)
         for n, m in [(30, 100), (100, 100), (80, 61)]
-        for e in [metrics.evaluate(small[:n], small[-m:], features=(), resamples=100)]
+        for e in [evaluation.evaluate(small[:n], small[-m:], features=(), resamples=100)]
     }
     assert count == {(30, 100): (30, 70), (100, 100): (50, 50), (80, 61): (30, 31)}
 
@@ -348,7 +348,7 @@ def test_generated_and_held_out_are_as_many(fields: torch.Tensor) -> None:
 def test_evaluation_agrees_with_the_single_measures(fields: torch.Tensor) -> None:
     """Two real images that are alike leave no doubt about the division."""
     g, r = fields[:40], fields[40:80].repeat(2, 1, 1, 1)[:80]
-    found = metrics.evaluate(g, r, features=["spectrum"], bands=5, window="hann", seed=3)
+    found = evaluation.evaluate(g, r, features=["spectrum"], bands=5, window="hann", seed=3)
     order = np.random.default_rng(3).permutation(80)
     reference = r[order[40:]]
     one = found.generated
@@ -366,13 +366,13 @@ def test_evaluation_agrees_with_the_single_measures(fields: torch.Tensor) -> Non
 @pytest.mark.parametrize("channels", [1, 3])
 def test_profiles_are_those_of_band_power(channels: int) -> None:
     x, rings = noise(9, channels, 12, 17), bands((12, 17), 4)
-    power = metrics._band_powers(torch.as_tensor(x), rings, window=None)
-    np.testing.assert_allclose(metrics._profile(power, rings), band_power(x, rings), rtol=1e-12)
+    power = powers.band_powers(torch.as_tensor(x), rings, window=None)
+    np.testing.assert_allclose(powers.profile(power, rings), band_power(x, rings), rtol=1e-12)
 
 
 def test_the_table(fields: torch.Tensor) -> None:
     small = fields[:, :, :16, :16]
-    found = metrics.evaluate(small[:60], small[60:300], features=["spectrum"], bands=3, resamples=100)
+    found = evaluation.evaluate(small[:60], small[60:300], features=["spectrum"], bands=3, resamples=100)
     rows = found.table()
     assert [row.measure for row in rows] == [
         "band error 0.00-0.24",
@@ -392,10 +392,17 @@ def test_the_table(fields: torch.Tensor) -> None:
     assert all(type(row.value) is float and type(row.floor) is float for row in rows)
 
 
+def test_the_distance_of_inception_features_is_named_fid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(features._EXTRACTORS, "inception", features.spectrum)
+    x = noise(90, 1, 16, 16)
+    found = evaluation.evaluate(x[:30], x[30:], features=["inception"], resamples=100)
+    assert "FID" in [row.measure for row in found.table()]
+
+
 def test_a_few_constant_images_are_part_of_life(fields: torch.Tensor) -> None:
     generated, real = fields[:60].clone(), fields[60:200].clone()
     generated[3], real[[5, 9]] = 0.2, -1.0
-    found = metrics.evaluate(generated, real, features=["spectrum"])
+    found = evaluation.evaluate(generated, real, features=["spectrum"])
     assert np.isfinite([row.value for row in found.table()]).all()
 
 
@@ -403,7 +410,7 @@ def test_a_few_constant_images_are_part_of_life(fields: torch.Tensor) -> None:
 def test_any_precision(dtype: torch.dtype, fields: torch.Tensor) -> None:
     small = fields[:120, :, :16, :16]
     wanted, found = (
-        metrics.evaluate(x[:30], x[30:], features=["spectrum"], resamples=100)
+        evaluation.evaluate(x[:30], x[30:], features=["spectrum"], resamples=100)
         for x in (small, small.to(dtype))
     )
     values = [[row.value for row in e.table()[:-1]] for e in (found, wanted)]
@@ -413,7 +420,7 @@ def test_any_precision(dtype: torch.dtype, fields: torch.Tensor) -> None:
 # Messages
 
 
-@pytest.mark.parametrize("measure", [band_error, metrics.high_frequency_accuracy, metrics.evaluate])
+@pytest.mark.parametrize("measure", [band_error, metrics.high_frequency_accuracy, evaluation.evaluate])
 def test_wrong_images(measure: Any) -> None:
     x = noise(30, 1, 16, 16)
     with pytest.raises(ValueError, match=r"generated images are \(1, 8, 8\), real ones \(1, 16, 16\)"):
@@ -435,7 +442,7 @@ def test_too_few_images() -> None:
     with pytest.raises(ValueError, match="folds must be between 2 and the 4 images on either side, got 5"):
         metrics.high_frequency_accuracy(x[:4], x)
     with pytest.raises(ValueError, match=r"10 images with 11 features .*rank deficient.*more than 11 images"):
-        metrics.evaluate(x[:10], x, features=["spectrum"], folds=2)
+        evaluation.evaluate(x[:10], x, features=["spectrum"], folds=2)
     with pytest.raises(ValueError, match=r"127 images with 127 features .*twice as many real"):
         frechet_distance(noise(127, 127), noise(500, 127))
 
@@ -449,7 +456,7 @@ def test_constant_images() -> None:
     with pytest.raises(ValueError, match="positive power at every frequency: is the image constant"):
         metrics.slope_error(radial_spectrum(x), radial_spectrum(np.zeros((4, 16, 16))))
     with pytest.raises(ValueError, match="all images are constant: there is no power to divide into bands"):
-        metrics.evaluate(flat, x, features=())
+        evaluation.evaluate(flat, x, features=())
 
 
 def test_wrong_options() -> None:
@@ -465,10 +472,10 @@ def test_wrong_options() -> None:
         band_error(x, x, bands=40)
     with pytest.raises(ValueError, match="unknown window 'hamming'"):
         band_error(x, x, window="hamming")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="unknown features 'inception'"):
-        metrics.evaluate(x, x, features=["inception"])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="unknown features 'resnet'"):
+        evaluation.evaluate(x, x, features=["resnet"])  # type: ignore[list-item]
     with pytest.raises(TypeError, match=r"a sequence of names, got 'spectrum': write \('spectrum',\)"):
-        metrics.evaluate(x, x, features="spectrum")  # type: ignore[arg-type]
+        evaluation.evaluate(x, x, features="spectrum")  # type: ignore[arg-type]
 
 
 def test_spectra_that_cannot_be_compared() -> None:
@@ -511,6 +518,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
         metrics.high_frequency_accuracy(noise(9, 1, 8, 8), noise(9, 1, 8, 8))
 
 
-def test_examples_in_docstrings() -> None:
-    result = doctest.testmod(metrics)
+@pytest.mark.parametrize("module", [metrics, evaluation])
+def test_examples_in_docstrings(module: Any) -> None:
+    result = doctest.testmod(module)
     assert result.attempted and not result.failed

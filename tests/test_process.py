@@ -1,6 +1,7 @@
 """The processes: tables, noise, predictions, Markov chains, calibration, parity with diffusers, errors."""
 
 from functools import lru_cache, partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fans import process, schedules
-from fans.process import SpectralProcess, plane_mean
+from fans.process import SpectralProcess, filtered, plane_mean
 
 SIZES = [(16, 16), (17, 17), (32, 32), (24, 40)]
 CLEAR = partial(schedules.cosine, end=0.95)  # leaves signal at T, as epsilon needs
@@ -260,7 +261,7 @@ def test_spectra_come_as_they_are_measured() -> None:
 # Predictions
 
 
-@pytest.mark.parametrize("kind", ["sample", "epsilon", "noise", "v_prediction", "score"])
+@pytest.mark.parametrize("kind", get_args(process.Prediction))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_predictions_convert_back_to_the_image(name: str, kind: process.Prediction) -> None:
     built = families((12, 9), 50, CLEAR)[name]
@@ -278,6 +279,65 @@ def test_coloured_noise_prediction_has_unit_variance_and_the_colour() -> None:
     assert float(noise.var()) == pytest.approx(1, abs=0.05)
     C = power_law_spectrum((16, 16))
     assert float((spectrum_of(noise) / C).log().std()) < 0.1
+
+
+@pytest.mark.parametrize("size", [(12, 9), (9, 12)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_v_pixel_gives_the_image_from_clean_to_pure_noise(name: str, size: tuple[int, int]) -> None:
+    built = families(size, 50)[name]  # most end without signal, where epsilon, noise and score fail
+    x_0, epsilon = torch.randn(2, 3, 2, *size, generator=torch.Generator().manual_seed(9)).double()
+    t = torch.tensor([1, 25, 50])
+    target = built.target(x_0, epsilon, t, "v_pixel")
+    x_t = built.add_noise(x_0, epsilon, t)
+    # rounding of 1e-16, amplified by 1 / s: 100 for the noise of inverse heat
+    torch.testing.assert_close(built.predicted_sample(x_t, target, t, "v_pixel"), x_0, rtol=1e-12, atol=1e-12)
+    # by definition: a times the noise in units of its standard deviation sigma, less sigma times the image
+    response = filtered(impulse(3, size), built.noise(t))  # its energy is the variance of the noise
+    sigma = response.square().sum((-2, -1)).sqrt()[:, None, None]
+    noise = built.target(0 * x_0, epsilon, t, "noise")
+    defined = filtered(noise, built.signal(t)) - filtered(x_0, sigma)
+    torch.testing.assert_close(target, defined, rtol=1e-12, atol=1e-12)
+    wrong = filtered(noise, built.signal(t)) - filtered(
+        x_0, built.noise(t)
+    )  # v_prediction's share of the image
+    assert built.noise_table.shape[1:] == (1, 1) or float((wrong - target).abs().max()) > 0.01
+
+
+def impulse(count: int, size: tuple[int, int]) -> Tensor:
+    """Images of one bright pixel, (count, H, W)."""
+    x = torch.zeros(count, *size, dtype=torch.float64)
+    x[:, 0, 0] = 1
+    return x
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_scalars_turn_v_pixel_into_an_image_whatever_the_colour_of_the_noise(name: str) -> None:
+    built = families((16, 16), 50)[name]
+    t = torch.arange(1, 51)
+
+    def spread(kind: process.Prediction) -> float:
+        return max(float((c.amax((1, 2)) - c.amin((1, 2))).max()) for c in built.inversion(t, kind))
+
+    if built.signal_table.shape[1:] == (1, 1):
+        assert spread("v_pixel") < 1e-12  # rounding; the coefficients are of the order of 1
+        assert built.is_white or spread("v_prediction") > 0.1
+    else:  # a blurred or otherwise coloured signal needs a filter
+        assert spread("v_pixel") > 0.1
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "sigmoid", "rectified"])
+def test_v_pixel_of_white_noise_is_the_common_velocity(schedule: schedules.ScheduleName) -> None:
+    white = process.white(size=(8, 8), timesteps=20, schedule=schedule)
+    for ours, common in zip(
+        white.mixture(torch.arange(1, 21), "v_pixel"),
+        white.mixture(torch.arange(1, 21), "v_prediction"),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, common, rtol=1e-14, atol=0)
+    x_0, epsilon = torch.randn(2, 3, 1, 8, 8, generator=torch.Generator().manual_seed(10))
+    t = torch.tensor([1, 10, 20])
+    found = [white.target(x_0, epsilon, t, kind) for kind in ("v_pixel", "v_prediction")]
+    torch.testing.assert_close(*found)
 
 
 # Going back
@@ -467,7 +527,10 @@ def test_misuse_of_a_process_is_explained() -> None:
         (lambda: white.signal(torch.tensor([0.5])), "must be an integer"),
         (lambda: white.predicted_sample(x, x, 0, "sample"), "from 1 to T"),
         (lambda: white.predicted_sample(x, x, 1000, "epsilon"), "no signal left.*end the schedule earlier"),
-        (lambda: white.target(x, x, 5, "flow"), "sample, epsilon, noise, v_prediction, score"),
+        (lambda: white.predicted_sample(x, x, 0, "v_pixel"), "from 1 to T"),
+        (lambda: white.predicted_sample(x, x, 1000, "noise"), "'noise' does not determine the image"),
+        (lambda: white.inversion(5, "v_pixels"), "prediction='v_pixels': must be one of sample"),
+        (lambda: white.target(x, x, 5, "flow"), "sample, epsilon, noise, v_prediction, v_pixel, score"),
         (lambda: white.draw((2, 1, 8, 9), 5, generator), r"must end in the size \(8, 8\)"),
         (lambda: white.draw((2, 1, 8, 8), 5, process.streams(0, 3)), "3 generators for a batch of 2"),
         (lambda: white.transition(5, 5), "less noisy"),

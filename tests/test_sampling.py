@@ -185,9 +185,9 @@ def test_published_sampler_makes_the_predicted_errors() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_prediction_gives_the_same_images(name: str, method: process.Method) -> None:
     built, C = families((12, 9), 50, CLEAR)[name], power_law_spectrum((12, 9))
-    kinds: list[process.Prediction] = ["sample", "epsilon", "noise", "v_prediction", "score"]
+    kinds: list[process.Prediction] = ["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
     if name in ("article", "inverse_heat"):  # no signal is left at T
-        kinds = ["sample", "v_prediction"]
+        kinds = ["sample", "v_prediction", "v_pixel"]
     runs = [
         sample(
             built,
@@ -343,7 +343,7 @@ def test_errors_say_what_is_allowed() -> None:
         (lambda: run(grid="equal_angle"), "needs spectrum="),
         (lambda: run(method="exact"), "needs spectrum="),
         (lambda: run(method="plms"), "must be ddim, ancestral"),
-        (lambda: run(prediction="flow"), "sample, epsilon, noise, v_prediction, score"),
+        (lambda: run(prediction="flow"), "sample, epsilon, noise, v_prediction, v_pixel, score"),
         (lambda: run(prediction="epsilon"), "no signal left"),
         (lambda: run(start="marginal"), "together with spectrum="),
         (lambda: run(start=torch.ones(1, 1, *SIZE)), r"must be \(2, 1, 16, 16\)"),

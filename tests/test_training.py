@@ -2,21 +2,20 @@
 
 import json
 import os
-import signal
+import random
 import socket
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from accelerate import Accelerator
-from test_process import CLEAR, FAMILIES, families, power_law_spectrum
+from test_process import CLEAR, FAMILIES, families, impulse, power_law_spectrum
 from torch import Tensor, nn
+from victims import until, victims
 
 from fans import checkpoints, losses, process
 from fans.nets import Preconditioned, UNet, UNetConfig
@@ -79,13 +78,14 @@ def curve(run: Trainer) -> list[dict[str, float]]:
 # Losses
 
 
-@pytest.mark.parametrize("kind", ["sample", "epsilon", "noise", "v_prediction", "score"])
+@pytest.mark.parametrize("kind", get_args(Prediction))
 @pytest.mark.parametrize("name", FAMILIES)
 def test_whitened_and_elbo_losses_are_errors_of_noise_and_image(name: str, kind: Prediction) -> None:
     member = families(SIZE, 10, CLEAR)[name]
-    if name in ("inverse_heat", "article") and kind not in ("sample", "v_prediction"):
-        with pytest.raises(ValueError, match="does not determine the image"):
-            losses.weights(member, "elbo", kind)
+    if name in ("inverse_heat", "article") and kind not in ("sample", "v_prediction", "v_pixel"):
+        for loss in ("elbo", "velocity", "whitened_velocity"):
+            with pytest.raises(ValueError, match="does not determine the image"):
+                losses.weights(member, loss, kind)
         return  # no signal left
     x_0, epsilon, wrong = (noise(0, (9, 1, *SIZE), 9 * i).double() for i in range(3))
     t = torch.arange(1, 10)
@@ -112,6 +112,68 @@ def test_the_whitened_loss_is_the_flat_loss_of_epsilon() -> None:
         torch.testing.assert_close(of_image, white.snr(torch.arange(1, 1001)))
 
 
+@pytest.mark.parametrize("kind", ["sample", "v_prediction", "v_pixel"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_velocity_losses_are_errors_of_the_image_over_the_power_of_the_noise(
+    name: str, kind: Prediction
+) -> None:
+    member = families(SIZE, 10)[name]  # with T, where most have no signal
+    x_0, epsilon, wrong = (noise(0, (10, 1, *SIZE), 10 * i).double() for i in range(3))
+    t = torch.arange(1, 11)
+    own = 0.1 * wrong
+    prediction = member.target(x_0, epsilon, t, kind) + own
+    error = member.predicted_sample(member.add_noise(x_0, epsilon, t), prediction, t, kind) - x_0
+    # the variance of the noise in a pixel
+    energy = filtered(impulse(10, SIZE), member.noise(t)).square().sum((1, 2))
+    wanted = {
+        "velocity": error.square().mean((1, 2, 3)) / energy,
+        "whitened_velocity": filtered(error, 1 / member.noise(t)).square().mean((1, 2, 3)),
+    }
+    found = {loss: losses.weighted_error(own, losses.weights(member, loss, kind)[t]) for loss in wanted}
+    for loss in wanted:  # rounding of float64, amplified where little noise leaves little to divide by
+        torch.testing.assert_close(found[loss], wanted[loss], rtol=1e-8, atol=0)
+    alike = torch.allclose(found["velocity"], found["whitened_velocity"], rtol=1e-3, atol=0)
+    assert alike == (member.noise_table.shape[1:] == (1, 1))  # one loss where the noise is white, else two
+
+
+@pytest.mark.parametrize("name", ["white", "fans", "power_law", "band", "equal_snr"])
+def test_velocity_is_that_of_a_straight_path(name: str) -> None:
+    member = families(SIZE, 10, "rectified")[name]
+    x_0, epsilon, wrong = (noise(0, (10, 1, *SIZE), 10 * i).double() for i in range(3))
+    t = torch.arange(1, 11)
+    u = t.double()[:, None, None, None] / 10
+    x_t = member.add_noise(x_0, epsilon, t)  # (1 - u) x_0 + u times the noise
+    estimate = x_0 + 0.1 * wrong
+    error = (estimate - x_t) / u - (x_0 - x_t) / u  # the image less the noise, estimated and true
+    loss = losses.weighted_error(0.1 * wrong, losses.weights(member, "velocity", "sample")[t])
+    # a noise that is not of mean power 1 (EqualSNR's is the data's, 0.25) only scales the loss
+    colour = 0.25 if name == "equal_snr" else 1.0
+    torch.testing.assert_close(loss * colour, error.square().mean((1, 2, 3)), rtol=1e-9, atol=0)
+
+
+def test_velocity_is_flat_in_v_pixel_where_signal_and_noise_keep_the_variance() -> None:
+    def table(name: str, schedule: str, loss: losses.Loss = "velocity") -> Tensor:
+        return losses.weights(families(SIZE, 10, schedule)[name], loss, "v_pixel")[1:]
+
+    for name in ("white", "fans", "power_law", "band"):  # noise of mean power 1
+        for schedule in ("cosine", "sigmoid"):  # a^2 + s^2 = 1
+            flat = table(name, schedule)
+            torch.testing.assert_close(flat, torch.ones_like(flat), rtol=1e-12, atol=0)
+        assert float((table(name, "rectified") - 1).abs().max()) > 0.5  # u = 1/2: 1 / (1/4 + 1/4)^2 = 4
+        assert name == "white" or float((table(name, "cosine", "whitened_velocity") - 1).abs().max()) > 0.5
+    assert float((table("equal_snr", "cosine") - 1).abs().max()) > 0.5
+
+
+def test_whitened_velocity_divides_by_the_spectrum_under_equal_snr() -> None:
+    tables = {
+        name: losses.weights(families(SIZE, 10)[name], "whitened_velocity", "sample")[1:]
+        for name in ("white", "equal_snr")
+    }
+    torch.testing.assert_close(tables["equal_snr"] * SPECTRUM, tables["white"].expand(10, 8, 5))
+    white = losses.weights(WHITE, "velocity", "v_prediction")
+    torch.testing.assert_close(losses.weights(WHITE, "whitened_velocity", "v_prediction"), white)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noised_is_add_noise_and_target(name: str) -> None:
     member, t = families(SIZE, 10)[name], torch.tensor([1, 5, 9])
@@ -131,7 +193,7 @@ def test_errors_are_weighted_by_parseval(size: tuple[int, int]) -> None:
     torch.testing.assert_close(scalar, error.square().mean((1, 2, 3)) / 4)
 
 
-@pytest.mark.parametrize("loss", ["flat", "whitened", "unit", "elbo"])
+@pytest.mark.parametrize("loss", get_args(losses.Loss))
 def test_the_wiener_loss_is_what_the_wiener_denoiser_costs(loss: losses.Loss) -> None:
     member = process.fans(SPECTRUM, size=SIZE, timesteps=10, bands=3)
     weight = losses.weights(member, loss, "v_prediction", spectrum=SPECTRUM)
@@ -261,28 +323,32 @@ def test_a_truncated_checkpoint_costs_one_interval(tmp_path: Path) -> None:
     assert_identical(everything(whole, tmp_path / "whole"), everything(again, tmp_path / "parts"))
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_training import KILLED, torch, trainer
-torch.set_num_threads(1)
-trainer(KILLED, Path(sys.argv[2])).run()
-"""
 KILLED = replace(SHORT, steps=60, save_every=1, log_every=7)
 
 
-def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
+def be_killed(folder: str) -> None:
+    """What each victim does: take the run over where the one before it died."""
+    torch.set_num_threads(1)
+    trainer(KILLED, Path(folder)).run()
+
+
+def progress(folder: Path) -> int:
+    """Ten for each step saved, and one for each file of the checkpoint that is being written."""
+    step = max((int(path.name[5:]) for path in checkpoints.every(folder)), default=0)
+    return 10 * step + len(list(folder.glob(f"step-{step + 1:08d}.partial/*")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are forked")
+def test_a_run_killed_at_20_random_moments_ends_in_the_same_weights(tmp_path: Path) -> None:
     whole = trainer(replace(KILLED, save_every=60), tmp_path / "whole")
     whole.run()
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-W", "error", "-c", SCRIPT, str(Path(__file__).parent), str(folder)]
-    victim = subprocess.Popen(command)
-    deadline = time.monotonic() + 60
-    while len(checkpoints.every(folder)) < 2 and victim.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)  # most of the time is spent writing: the kill lands in the middle of it
-    victim.send_signal(signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL
+    rng, folder, mid_write = random.Random(0), tmp_path / "killed", 0
+    with victims("test_training", "be_killed") as kill:
+        for _ in range(20):
+            goal = progress(folder) // 10 * 10 + rng.randrange(25)
+            assert kill(folder, partial(until, lambda g=goal: progress(folder) >= g, then=rng.random() / 100))
+            mid_write += progress(folder) % 10 > 0
+    assert mid_write >= 3
     again = trainer(KILLED, folder)  # without a warning
     assert 0 < again.step < 60
     again.run()
@@ -365,7 +431,7 @@ def test_accumulation_does_not_change_the_result() -> None:
             torch.testing.assert_close(other.network.state_dict()[name], weight, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["flat", "whitened", "elbo", "unit", "custom"])
+@pytest.mark.parametrize("loss", [*get_args(losses.Loss), "custom"])
 @pytest.mark.parametrize("name", ["white", "fans", "equal_snr"])
 def test_every_loss_trains(name: str, loss: Any) -> None:
     member = families(SIZE, 20)[name]

@@ -16,7 +16,7 @@ from fans.wiener import WienerDenoiser
 
 SIZE = (8, 8)
 TINY = UNetConfig(widths=(4, 8), groups=4)
-PREDICTIONS: list[Prediction] = ["sample", "epsilon", "noise", "v_prediction", "score"]
+PREDICTIONS: list[Prediction] = ["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
 
 
 class Zero(nn.Module):
@@ -127,7 +127,7 @@ def test_a_zero_network_is_the_wiener_denoiser(name: str, prediction: Prediction
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 17)])
-@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction", "v_pixel"])
 def test_input_and_target_have_unit_power(prediction: Prediction, size: tuple[int, int]) -> None:
     C = power_law_spectrum(size)
     member = process.fans(C, size=size, timesteps=10, bands=5)

@@ -103,7 +103,8 @@ def load(
     - ``folder:PATH``: ``channels=3`` (or 1), ``holdout=5`` (every fifth file in order of path is for testing;
       0 keeps all for training).
     - ``hub:DATASET``: ``channels=3`` (or 1), ``column`` (needed when there are several image columns),
-      ``config``, ``hub_split`` (the hub's name of the split, such as "validation" or "train[:80%]").
+      ``config``, ``hub_split`` (the hub's name of the split, such as "validation" or "train[:80%]", or of
+      both in a dict: ``{"train": "train[:80%]", "test": "train[80%:]"}``).
 
     Values beyond +-1 are clipped. This is rare by design: synthetic textures have an expected standard
     deviation of 0.2; skies lie at -0.5 and peaks at +0.5, which leaves noise of 0.1 five deviations of room.

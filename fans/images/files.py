@@ -1,7 +1,7 @@
 """A user's own images: a folder, or a data set of the Hugging Face hub."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ def hub(
     channels: int = 3,
     column: str | None = None,
     config: str | None = None,
-    hub_split: str | None = None,
+    hub_split: str | Mapping[str, str] | None = None,
 ) -> NDArray[np.float32]:
-    """Random crops of a hub data set's images; ``hub_split`` is the hub's name of a split, else ours."""
+    """Random crops of a hub data set's images; ``hub_split`` is the hub's name of our split, or of both."""
     choice("channels", channels, (1, 3))
-    part = hub_split or request.split
+    part = hub_split.get(request.split) if isinstance(hub_split, Mapping) else hub_split
+    part = part or request.split
     rows = _rows(request, config, part)
     if not len(rows):
         raise ValueError(f"split {part!r} of {request.name!r} has no rows: choose another with hub_split=...")

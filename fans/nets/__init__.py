@@ -7,5 +7,15 @@
 
 from fans.nets.linear import LinearDenoiser
 from fans.nets.unet import Preconditioned, Preset, UNet, UNetConfig, preset
+from fans.nets.wavelet import WaveletUNet, WaveletUNetConfig
 
-__all__ = ["LinearDenoiser", "Preconditioned", "Preset", "UNet", "UNetConfig", "preset"]
+__all__ = [
+    "LinearDenoiser",
+    "Preconditioned",
+    "Preset",
+    "UNet",
+    "UNetConfig",
+    "WaveletUNet",
+    "WaveletUNetConfig",
+    "preset",
+]

@@ -6,10 +6,10 @@
 """
 
 from fans.runs.config import Arm, Data, Experiment, Scale, smoke
+from fans.runs.judge import Measure
 from fans.runs.registry import get, names
 from fans.runs.reproduce import reproduce
-from fans.runs.results import Result, StaleError, check, load
-from fans.runs.train import Measure
+from fans.runs.results import Result, StaleError, check, home, load
 
 __all__ = [
     "Arm",
@@ -21,6 +21,7 @@ __all__ = [
     "StaleError",
     "check",
     "get",
+    "home",
     "load",
     "names",
     "reproduce",

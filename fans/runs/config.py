@@ -110,8 +110,14 @@ class Experiment:
         return tuple(budget for budget in self.budgets if budget or seed == 0)
 
     def plain(self) -> dict[str, Any]:
-        """The configuration as plain values, as JSON returns them."""
+        """The configuration as plain values, which JSON can hold."""
         return asdict(self)
+
+    def summary(self) -> str:
+        """The experiment in one line."""
+        data = self.data
+        images = f"{data.count} images of {data.size}x{data.size}x{data.channels} ({data.name})"
+        return f"{len(self.arms)} arms, seeds: {self.seeds}, {self.budgets[-1]} steps, {images}"
 
 
 SMOKE_BUDGETS, SMOKE_SAMPLES, SMOKE_IMAGES = (0, 2), 32, 64
@@ -120,13 +126,12 @@ SMOKE_BUDGETS, SMOKE_SAMPLES, SMOKE_IMAGES = (0, 2), 32, 64
 def smoke(experiment: Experiment) -> Experiment:
     """The same experiment in seconds: every arm, one seed, two steps, small images of a bundled source.
 
-    Sources that need a network or much time are replaced by photographs; widths and attention shrink, and
-    only features that few images allow remain.
+    Data of the hub or of a folder are replaced by photographs; widths shrink, and only features that few
+    images allow remain.
     """
-    data, local = experiment.data, ":" not in experiment.data.name
-    size = min(data.size, 16)
-    small = replace(data, size=size, count=SMOKE_IMAGES)
-    if not local:
+    data = experiment.data
+    small = replace(data, size=min(data.size, 16), count=SMOKE_IMAGES)
+    if ":" in data.name:
         small = replace(small, name="photographs", options={})
     arms = tuple(replace(arm, grid=arm.grid[:2]) for arm in experiment.arms)
     return replace(

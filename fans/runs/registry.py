@@ -3,6 +3,7 @@
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import product
+from typing import get_args
 
 from fans.runs.config import Arm, Data, Experiment, Options, Scale, smoke
 
@@ -73,15 +74,15 @@ _CPU = {
     for experiment in (
         *map(_compared, _DATA),
         *map(_terms, range(4)),
-        _faults("photographs"),
         _faults("pltb"),
     )
 }
 
 
-def _paper(name: str, data: Data, **sizes: tuple[int, ...]) -> Experiment:
+def _paper(
+    name: str, data: Data, *, widths: tuple[int, ...] = (128, 128, 256, 256, 512), samples: int = 10_000
+) -> Experiment:
     """The published comparison at its own scale: the U-Net of DDPM, T = 1000, 200 000 steps."""
-    widths = sizes.get("widths", (128, 256, 256, 256))
     return Experiment(
         name,
         data,
@@ -96,53 +97,79 @@ def _paper(name: str, data: Data, **sizes: tuple[int, ...]) -> Experiment:
         ema=0.9999,
         precision="bf16",
         sampler_steps=(50, 100, 200, 1000),
-        samples=10_000,
+        samples=samples,
         features=("spectrum", "scattering", "efficientnet"),
         grid_steps=10_000,
     )
 
 
-_WIDE = (128, 128, 256, 256, 512)
+# Six held-out images for every sample are needed, none resampled or shown twice: CIFAR-10 has 20 000 to
+# spare if 40 000 are for training. Of larger originals there are as many crops as one wants.
+_CIFAR = {"column": "img", "hub_split": {"train": "train[:40000]", "test": "train[40000:]+test"}}
 _GPU = {
     experiment.name: experiment
     for experiment in (
-        _paper("fans-cifar10", Data("hub:uoft-cs/cifar10", 32, 3, 50_000, {"column": "img"})),
-        _paper("fans-celeba", Data("hub:nielsr/CelebA-faces", 64, 3, 162_770), widths=_WIDE),
-        _paper("fans-dtd", Data("hub:tanganke/dtd", 64, 3, 3_760), widths=_WIDE),
-        _paper("fans-universe", Data("hub:matthieulel/galaxy10_decals", 64, 3, 15_000), widths=_WIDE),
+        _paper(
+            "fans-cifar10",
+            Data("hub:uoft-cs/cifar10", 32, 3, 40_000, _CIFAR),
+            widths=(128, 256, 256, 256),
+            samples=3_300,
+        ),
+        _paper("fans-celeba", Data("hub:flwrlabs/celeba", 64, 3, 162_770)),
+        _paper("fans-dtd", Data("hub:tanganke/dtd", 64, 3, 3_760)),
+        _paper("fans-universe", Data("hub:matthieulel/galaxy10_decals", 64, 3, 15_000)),
         *(
-            _paper(f"fans-{name}", replace(_DATA[name], size=64, count=50_000), widths=_WIDE)
+            _paper(f"fans-{name}", replace(_DATA[name], size=64, count=50_000))
             for name in ("pltb", "egm", "photographs", "stars")
         ),
     )
 }
+_FID_FEATURES = 2048  # which samples must outnumber
 
 
 def names(scale: Scale = "cpu") -> tuple[str, ...]:
     """Experiments that exist at a scale; ``smoke`` has those of both others.
 
+    Raises:
+        ValueError: no such scale.
+
     >>> "fans-pltb" in names()
     True
     """
-    return tuple({"cpu": _CPU, "gpu": _GPU, "smoke": _CPU | _GPU}[scale])
+    return tuple(_known(scale))
 
 
-def get(name: str, scale: Scale = "cpu") -> Experiment:
+def _known(scale: Scale) -> dict[str, Experiment]:
+    known = {"cpu": _CPU, "gpu": _GPU, "smoke": _GPU | _CPU}
+    if scale not in known:
+        raise ValueError(f"scale={scale!r}: must be one of {', '.join(get_args(Scale))}")
+    return known[scale]
+
+
+def get(name: str, scale: Scale = "cpu", *, fid: bool = False) -> Experiment:
     """An experiment by name; at ``smoke``, its form that runs in seconds.
 
+    Args:
+        name: one of ``names(scale)``.
+        scale: ``cpu``, ``gpu`` or ``smoke``.
+        fid: adds the features ``inception``, which only torch-fidelity has and no experiment asks for itself.
+
     Raises:
-        ValueError: no such experiment at this scale.
+        ValueError: no such experiment at this scale, or too few samples for the FID.
 
     >>> get("fans-pltb", "smoke").budgets
     (0, 2)
     """
-    if scale not in ("smoke", "cpu", "gpu"):
-        raise ValueError(f"scale={scale!r}: must be one of smoke, cpu, gpu")
-    known = names(scale)
+    known = _known(scale)
     if name not in known:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"no experiment {name!r} at scale {scale!r}: {hint}there are {', '.join(known)}")
-    if scale == "smoke":
-        return smoke(_CPU[name] if name in _CPU else _GPU[name])
-    return (_CPU if scale == "cpu" else _GPU)[name]
+    found = smoke(known[name]) if scale == "smoke" else known[name]
+    if fid and found.samples <= _FID_FEATURES:
+        raise ValueError(
+            f"the FID needs more than {_FID_FEATURES} samples, and {name!r} at scale {scale!r} has"
+            f" {found.samples}: leave fid out, or take scale 'gpu'"
+        )
+    # First, since the last features are those that grids are chosen by.
+    return replace(found, features=("inception", *found.features)) if fid else found

@@ -3,17 +3,26 @@
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
 
 from fans import checkpoints
 from fans.runs import registry, results
-from fans.runs.config import Experiment, Options, Scale
+from fans.runs.config import Experiment, Scale
+from fans.runs.machine import die_with_parent, locked, on_main, processes
+from fans.runs.publish import Grids, publish
 from fans.runs.results import Result, StaleError
-from fans.runs.train import Measure, Run, choose, train
+from fans.runs.train import Run, choose, outcome, train
+
+Report = Callable[[str], None]
 
 
 def reproduce(
@@ -23,12 +32,15 @@ def reproduce(
     folder: Path | str | None = None,
     workers: int = 1,
     force: bool = False,
-    report: Callable[[str], None] = print,
+    fid: bool = False,
+    report: Report = print,
 ) -> Result:
     """Train what is missing of an experiment, judge it, and write its folder.
 
-    Runs that were finished before, or begun, are taken over from ``.NAME.runs`` beside the results. Results
-    that are there and not stale are left as they are.
+    Runs that were finished before, or begun, are taken over from ``.NAME.SCALE.runs`` beside the results, if
+    the code still gives the same fingerprint. Results that are there and not stale are left as they are.
+
+    With ``accelerate launch`` the processes share every training; the main one judges and writes.
 
     Args:
         name: of the experiment.
@@ -36,62 +48,146 @@ def reproduce(
         folder: of all results.
         workers: runs at the same time, one CPU thread each.
         force: train anew.
+        fid: also compute the FID (``fans.features.inception``).
         report: told of each finished run.
 
     Raises:
-        ValueError: no such experiment at this scale.
+        ValueError: no such experiment at this scale, or results of another scale in its place.
+        BlockingIOError: another process works on the same results.
+        ChildProcessError: a worker was killed.
     """
-    experiment, parent = registry.get(name, scale), results.home(folder)
-    if not force and _fresh(name, scale, parent):
-        report(f"{name}: results are up to date")
-        return results.load(name, folder=parent)
-    work = _workplace(experiment, parent / f".{name}.runs", anew=force)
-    started = time.perf_counter()
-    grids = {arm.name: choose(experiment, arm, work) for arm in experiment.arms if arm.grid}
-    runs = [(run, work / run.folder) for run in _runs(experiment, grids)]
-    _train_all([pair for pair in runs if not (pair[1] / "curve.json").exists()], workers, report)
-    seconds = time.perf_counter() - started
-    results.publish(experiment, scale, runs, grids, parent / name, seconds)
-    shutil.rmtree(work)
+    experiment, parent = registry.get(name, scale, fid=fid), results.home(folder)
+    place, work = parent / name, parent / f".{name}.{scale}.runs"
+    accelerator = _checked(workers)
+    main, started = accelerator.is_main_process, time.perf_counter()
+    if not main:
+        report = _silent
+    with locked(parent / f".{name}.lock") if main else nullcontext():
+        fingerprint = on_main(accelerator, partial(_begin, experiment, scale, place, work, force, report))
+        if fingerprint is not None:
+            grids, runs = _run_all(experiment, work, workers, report, accelerator)
+            write = partial(publish, experiment, scale, runs, grids, place, fingerprint=fingerprint)
+            on_main(accelerator, lambda: write(seconds=time.perf_counter() - started))
+            on_main(accelerator, partial(shutil.rmtree, work, ignore_errors=True))
     return results.load(name, folder=parent)
 
 
-def _fresh(name: str, scale: Scale, parent: Path) -> bool:
+def _silent(_: str) -> None:
+    """The report of processes other than the main one."""
+
+
+def _checked(workers: int) -> Accelerator:
+    accelerator = processes()
+    if workers < 1 or (workers > 1 and accelerator.num_processes > 1):
+        raise ValueError(
+            f"workers={workers} with {accelerator.num_processes} launched processes: must be at least 1, and"
+            " 1 where `accelerate launch` starts several"
+        )
+    return accelerator
+
+
+def _begin(
+    experiment: Experiment, scale: Scale, place: Path, work: Path, force: bool, report: Report
+) -> dict[str, float] | None:
+    """Prepare the folder of the runs; the fingerprint of this code, or None if there is nothing to do."""
+    _check_scale(place, scale)
+    if not force and _fresh(experiment, place):
+        report(f"{experiment.name}: results are up to date")
+        shutil.rmtree(work, ignore_errors=True)  # a call that was killed may have left it
+        return None
+    now = results.fingerprint(experiment)
+    if work.exists() and (force or not _same_plan(work / "plan.json", experiment, now)):
+        report(f"{experiment.name}: begins anew" + ("" if force else ", since configuration or code changed"))
+        (work / "plan.json").unlink(missing_ok=True)  # a call killed here must not take over the rest
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    plan = {"config": experiment.plain(), "fingerprint": now}
+    checkpoints.write(work / "plan.json", json.dumps(plan, indent=1).encode())
+    return now
+
+
+def _check_scale(place: Path, scale: Scale) -> None:
+    """Refuse to replace the results of another scale."""
     try:
-        results.check(name, folder=parent)
+        there = json.loads((place / "manifest.json").read_bytes())["scale"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+    if there != scale:
+        raise ValueError(f"{place} has results of scale {there!r}: give another folder for scale {scale!r}")
+
+
+def _fresh(experiment: Experiment, place: Path) -> bool:
+    try:
+        found = results.check(place.name, folder=place.parent)
+        return set(experiment.features) <= set(found.experiment.features)
     except StaleError:
         return False
-    return bool(results.load(name, folder=parent).manifest["scale"] == scale)
 
 
-def _workplace(experiment: Experiment, work: Path, *, anew: bool) -> Path:
-    """The folder of the runs, emptied if they belong to another configuration."""
-    config = json.dumps(experiment.plain(), indent=1).encode()
-    kept = work / "config.json"
-    if anew or (work.exists() and (not kept.exists() or kept.read_bytes() != config)):
-        shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    checkpoints.write(kept, config)
-    return work
+def _same_plan(file: Path, experiment: Experiment, now: dict[str, float]) -> bool:
+    """Whether runs were begun with this configuration, and code that gives these numbers."""
+    try:
+        plan = json.loads(file.read_bytes())
+        same = plan["config"] == json.loads(json.dumps(experiment.plain()))
+        return bool(same and not results.differences(plan["fingerprint"], now))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
-def _runs(experiment: Experiment, grids: dict[str, tuple[Options, list[Measure]]]) -> list[Run]:
-    """All arms with all seeds, seed by seed."""
-    return [
+def _run_all(
+    experiment: Experiment, work: Path, workers: int, report: Report, accelerator: Accelerator
+) -> tuple[Grids, list[tuple[Run, Path]]]:
+    """Grids, then all arms with all seeds, seed by seed; those that finished before are not run again."""
+
+    def say(text: str) -> None:
+        report(f"{experiment.name}: {text}")
+
+    gridded = [(experiment, work, arm) for arm in experiment.arms if arm.grid]
+    chosen = _each(choose, gridded, workers, lambda job: say(f"grid of {job[2].name}"))
+    grids = {arm.name: found for (_, _, arm), found in zip(gridded, chosen, strict=True)}
+    every = [
         Run(experiment, arm, seed, grids[arm.name][0] if arm.name in grids else arm.options)
         for seed in range(experiment.seeds)
         for arm in experiment.arms
     ]
+    runs = [(run, work / run.folder) for run in every]
+    finished = on_main(accelerator, lambda: [_finished(run, folder, say) for run, folder in runs])
+    left = [job for job, done in zip(runs, finished, strict=True) if not done]
+    _each(train, left, workers, lambda job: say(job[1].name))
+    return grids, runs
 
 
-def _train_all(runs: list[tuple[Run, Path]], workers: int, report: Callable[[str], None]) -> None:
-    if workers == 1:
-        for run, folder in runs:
-            train(run, folder)
-            report(f"{run.experiment.name}: {folder.name}")
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [(folder.name, pool.submit(partial(train, run, folder))) for run, folder in runs]
-        for label, job in jobs:
-            job.result()
-            report(f"{runs[0][0].experiment.name}: {label}")
+def _finished(run: Run, folder: Path, say: Report) -> bool:
+    """Whether a run left everything; if a file is damaged, it is run anew."""
+    try:
+        outcome(run, folder)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        say(f"{error}; {folder.name} begins anew")
+        shutil.rmtree(folder)
+        return False
+    return True
+
+
+def _each(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int, done: Callable[[Any], None]
+) -> list[Any]:
+    """Call a function for every job, in this process or in several; one that fails ends all."""
+    if workers == 1 or len(jobs) < 2:
+        return [_told(job, function(*job), done) for job in jobs]
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent)
+    try:
+        futures = [pool.submit(function, *job) for job in jobs]
+        return [_told(job, future.result(), done) for job, future in zip(jobs, futures, strict=True)]
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker was killed, perhaps for lack of memory: run again to resume, with fewer workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _told(job: tuple[Any, ...], result: Any, done: Callable[[Any], None]) -> Any:
+    done(job)
+    return result

@@ -2,41 +2,48 @@
 
 A folder holds ``table.csv`` (every measure), ``curves.csv`` (training losses), ``weights.safetensors`` (the
 averaged weights of seed 0 after the last budget, in half precision), ``samples.safetensors`` and
-``manifest.json``, written last. The manifest has the configuration, the commit, versions, hardware, wall
-time, the SHA-256 of every file, and a *fingerprint*: the numbers of the experiment's smoke form, which trains
-every arm for two steps on the first images. A folder is stale when its configuration is no longer that of the
-experiment, a file is another, or the fingerprint of today's code and data differs.
+``manifest.json``, written last. The manifest has the configuration, the commit, versions, hardware, the
+seconds of the call that finished it, the SHA-256 of every file, and a *fingerprint*: the numbers of the
+experiment's smoke form, which trains every arm for two steps on the first images. A folder is stale when its
+configuration is no longer that of the experiment, a file is another, or the fingerprint of today's code and
+data differs.
+
+Tables are reproducible: on one machine with the same packages, and without a GPU, to the last digit, however
+often a run was interrupted and however many workers shared it. Other machines round differently, by 1e-7 of a
+number at each step; fingerprints, of two steps, agree to 1e-3, and ``TOLERANCE`` allows for twice that.
 """
 
-import csv
 import hashlib
-import io
 import json
-import os
-import platform
-import shutil
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fans import checkpoints
 from fans.features import extract
 from fans.process import SpectralProcess
 from fans.runs import registry
-from fans.runs.config import Arm, Experiment, smoke
-from fans.runs.train import Measure, Run, images_of, judge, network_of, process_of
+from fans.runs.config import Arm, Experiment, Scale, smoke
+from fans.runs.data import images_of
+from fans.runs.judge import judge
+from fans.runs.machine import Alone, one_thread
+from fans.runs.train import Run, network_of, process_of
 
 FORMAT = "fans results, version 1"
-PACKAGES = ("accelerate", "diffusers", "kymatio", "numpy", "scikit-learn", "scipy", "torch")
 TOLERANCE = 2e-3  # of the fingerprint: machines round differently, changed code differs more
+_KEYS = {
+    "config": dict,
+    "mean": float,
+    "deviation": float,
+    "chosen": dict,
+    "files": dict,
+    "fingerprint": dict,
+}
 
 
 class StaleError(RuntimeError):
@@ -62,8 +69,13 @@ class Result:
     folder: Path
 
     def samples(self, arm: str) -> Tensor:
-        """Images of seed 0 after the last budget, (16, C, H, W)."""
-        return load_file(self.folder / "samples.safetensors")[arm].float()
+        """Images of seed 0 after the last budget, (16, C, H, W); those of ``"real"`` are held-out images.
+
+        Raises:
+            ValueError: no such arm.
+        """
+        name = arm if arm == "real" else self.arm(arm).name
+        return load_file(self.folder / "samples.safetensors")[name].float()
 
     def arm(self, name: str) -> Arm:
         """An arm by name, with the options that validation chose.
@@ -77,7 +89,11 @@ class Result:
         return replace(arms[name], options=self.manifest["chosen"].get(name, arms[name].options))
 
     def denoiser(self, name: str) -> tuple[SpectralProcess, nn.Module]:
-        """Process and network of seed 0 after the last budget, for standardised images (``manifest``)."""
+        """Process and network of seed 0 after the last budget, for standardised images (``manifest``).
+
+        Raises:
+            ValueError: no such arm.
+        """
         arm, tensors = self.arm(name), load_file(self.folder / "weights.safetensors")
         spectrum = tensors["spectrum"]
         noising = process_of(arm, spectrum, self.experiment.timesteps)
@@ -92,37 +108,58 @@ class Result:
 
 
 def home(folder: Path | str | None = None) -> Path:
-    """The folder of results: the one given, else ``results`` here or in the nearest folder above."""
+    """The folder of results: the one given, else ``results`` here or in the nearest folder above.
+
+    The search ends at the root of a repository, which gets a new one.
+    """
     if folder is not None:
         return Path(folder)
     here = Path.cwd()
-    return next((p / "results" for p in (here, *here.parents) if (p / "results").is_dir()), here / "results")
+    known = (p for p in (here, *here.parents) if (p / "results").is_dir() or (p / ".git").exists())
+    return next(known, here) / "results"
 
 
 def load(name: str, *, folder: Path | str | None = None) -> Result:
     """Read the results of an experiment.
 
     Raises:
+        ValueError: no such experiment.
         StaleError: there are none, a file is damaged, or the experiment has another configuration now.
     """
+    registry.get(name, "smoke")
     place = home(folder) / name
-    try:
-        manifest = json.loads((place / "manifest.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise StaleError(f"no results of {name!r} in {home(folder)}: run `fans reproduce {name}`") from error
-    experiment = registry.get(name, manifest["scale"])
-    _check_files(place, manifest)
-    if manifest["config"] != json.loads(json.dumps(experiment.plain())):
-        raise StaleError(
-            f"{place}: the experiment has another configuration now; run `fans reproduce {name}`"
-        )
+    manifest = _manifest(place)
+    experiment = registry.get(
+        name, manifest["scale"], fid="inception" in manifest["config"].get("features", ())
+    )
+    _check_files(place, manifest["files"])
+    _check_config(place, manifest["config"], experiment)
     table, curves = (pd.read_csv(place / f"{part}.csv") for part in ("table", "curves"))
     return Result(experiment, manifest, table, curves, place)
 
 
-def _check_files(place: Path, manifest: Mapping[str, Any]) -> None:
-    for name, expected in manifest["files"].items():
-        file = place / name
+def _manifest(place: Path) -> dict[str, Any]:
+    """The manifest of a folder, if it is one of ours."""
+    file, remedy = place / "manifest.json", f"run `fans reproduce {place.name}`"
+    if not file.is_file():
+        raise StaleError(f"no results of {place.name!r} in {place.parent}: {remedy}")
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise StaleError(f"{file}: not readable ({error}); {remedy}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise StaleError(f"{file}: not a manifest of {FORMAT!r}; {remedy}")
+    if found.get("name") != place.name:
+        raise StaleError(f"{file}: the manifest of {found.get('name')!r}, not of {place.name!r}; {remedy}")
+    wrong = [key for key, kind in _KEYS.items() if not isinstance(found.get(key), kind)]
+    if wrong or found.get("scale") not in get_args(Scale):
+        raise StaleError(f"{file}: {', '.join(wrong) or 'scale'} missing or of the wrong kind; {remedy}")
+    return found
+
+
+def _check_files(place: Path, files: Mapping[str, str]) -> None:
+    for name, expected in files.items():
+        file = place / Path(name).name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != expected:
             raise StaleError(
                 f"{file}: missing, or not the file that was written; restore it from version control or run"
@@ -130,130 +167,72 @@ def _check_files(place: Path, manifest: Mapping[str, Any]) -> None:
             )
 
 
-def check(name: str, *, folder: Path | str | None = None) -> None:
-    """Check that results are those of the present configuration, code and data.
+def _check_config(place: Path, then: Mapping[str, Any], experiment: Experiment) -> None:
+    now = json.loads(json.dumps(experiment.plain()))
+    different = [key for key in {**now, **then} if now.get(key) != then.get(key)]
+    if different:
+        changes = "; ".join(_change(key, then.get(key), now.get(key)) for key in different)
+        raise StaleError(
+            f"{place}: the experiment has another configuration now, other {changes}; run"
+            f" `fans reproduce {place.name}`"
+        )
+
+
+def _change(key: str, then: Any, now: Any) -> str:
+    """A key with both values, where they are short."""
+    values = f"{key} (was {then!r}, is {now!r})"
+    return values if len(values) < 100 else key
+
+
+def check(name: str, *, folder: Path | str | None = None) -> Result:
+    """The results of an experiment, if they are those of the present configuration, code and data.
 
     Raises:
+        ValueError: no such experiment.
         StaleError: says what differs.
     """
     result = load(name, folder=folder)
     then, now = result.manifest["fingerprint"], fingerprint(result.experiment)
-    different = [
-        key
-        for key in sorted(set(then) | set(now))
-        if key not in then or key not in now or abs(then[key] - now[key]) > TOLERANCE * (1 + abs(then[key]))
-    ]
+    different = differences(then, now)
     if different:
         first = different[0]
+        what = "data, or features of images," if first.startswith("features") else "code or data"
         raise StaleError(
-            f"{result.folder}: code or data changed, {len(different)} of {len(now)} numbers of the fingerprint"
-            f" differ, first {first!r} (was {then.get(first)}, now {now.get(first)}); run `fans reproduce {name}`"
+            f"{result.folder}: {what} changed, {len(different)} of {len(now)} numbers of the fingerprint"
+            f" differ, first {first!r} (was {then.get(first)}, now {now.get(first)}); run"
+            f" `fans reproduce {name}`"
         )
+    return result
 
 
 def fingerprint(experiment: Experiment) -> dict[str, float]:
     """Numbers that change when configuration, code or data do: those of the experiment's smoke form.
 
-    Loss and measures after two steps for every arm, and the mean of each named feature of four images.
+    Loss and measures after two steps for every arm, and the mean of each named feature of four images. It is
+    computed on the CPU in single precision with one thread, so that machines agree.
     """
-    small = replace(smoke(experiment), budgets=(2,))
-    images = images_of(small.data, small.samples)
-    numbers = {
-        f"features {name}": float(extract(name, images.test[:4]).mean()) for name in experiment.features
-    }
-    for arm in small.arms:
-        run = Run(small, arm, 0, arm.grid[0] if arm.grid else arm.options)
-        trainer = run.trainer(images, None, steps=2)
-        trainer.run()
-        numbers[f"{arm.name} loss"] = trainer.history[-1]["loss"]
-        for found in judge(run, trainer, images, 2)[0]:
-            if found.measure.startswith(("bound", "total", "sampler", "slope", "FD")):
-                numbers[f"{arm.name} {found.measure}"] = found.value
+    small = replace(smoke(experiment), budgets=(2,), precision="fp32")
+    with one_thread():
+        images = images_of(small.data, small.samples)
+        own = [name for name in experiment.features if name != "inception"]  # which is not our code
+        numbers = {f"features {name}": float(extract(name, images.test[:4]).mean()) for name in own}
+        for arm in small.arms:
+            run = Run(small, arm, 0, arm.grid[0] if arm.grid else arm.options)
+            trainer = run.trainer(images, None, steps=2, accelerator=Alone())
+            trainer.run()
+            numbers[f"{arm.name} loss"] = trainer.history[-1]["loss"]
+            for found in judge(run.judged(trainer, images), 2)[0]:
+                if found.measure.startswith(("bound", "total", "sampler", "slope", "FD")):
+                    numbers[f"{arm.name} {found.measure}"] = found.value
     return numbers
 
 
-def publish(
-    experiment: Experiment,
-    scale: str,
-    runs: Sequence[tuple[Run, Path]],
-    grids: Mapping[str, tuple[Any, list[Measure]]],
-    place: Path,
-    seconds: float,
-) -> None:
-    """Gather the runs of an experiment into its folder, which appears whole or not at all."""
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    measures = [row for _, rows in grids.values() for row in rows]
-    curves, weights, samples = list[tuple[Any, ...]](), dict[str, Tensor](), dict[str, Tensor]()
-    for run, folder in runs:
-        for budget in experiment.budgets_of(run.seed):
-            measures += [
-                Measure(*row) for row in json.loads((folder / f"measures-{budget}.json").read_bytes())
-            ]
-        curve = json.loads((folder / "curve.json").read_bytes())
-        curves += [(run.arm.name, run.seed, record["step"], record["loss"]) for record in curve]
-        if run.seed == 0:
-            own = load_file(folder / "weights.safetensors")
-            weights |= {f"{run.arm.name}/{key}": value for key, value in own.items()}
-            samples[run.arm.name] = load_file(folder / "samples.safetensors")["samples"]
-    images = images_of(experiment.data, experiment.samples)
-    weights["spectrum"] = images.spectrum
-    samples["real"] = images.restored(images.test[:16]).half()
-    contents = {
-        "table.csv": _csv(Measure._fields, measures),
-        "curves.csv": _csv(("arm", "seed", "step", "loss"), curves),
-        "weights.safetensors": save(weights),
-        "samples.safetensors": save(samples),
-    }
-    files = {name: checkpoints.write(partial / name, data)["sha256"] for name, data in contents.items()}
-    manifest = {
-        "format": FORMAT,
-        "name": experiment.name,
-        "scale": scale,
-        "config": experiment.plain(),
-        "mean": images.mean,
-        "deviation": images.deviation,
-        "chosen": {arm: options for arm, (options, _) in grids.items()},
-        "seconds": round(seconds),
-        **_provenance(),
-        "files": files,
-        "fingerprint": {key: float(f"{value:.6g}") for key, value in fingerprint(experiment).items()},
-    }
-    checkpoints.write(partial / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(partial, place)
+def differences(then: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    """Names of the numbers of two fingerprints that differ, in order."""
+    return [key for key in {**now, **then} if not _same(then.get(key), now.get(key))]
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Comma-separated values, six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in rows)
-    return text.getvalue().encode()
-
-
-def _provenance() -> dict[str, Any]:
-    """Commit, versions and hardware."""
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "commit": git.stdout.strip() or None,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "processor": _cpu(), "gpu": gpu},
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+def _same(then: float | None, now: float | None) -> bool:
+    if then is None or now is None or isnan(then) or isnan(now):
+        return then is not None and now is not None and isnan(then) and isnan(now)
+    return then == now or abs(then - now) <= TOLERANCE * (1 + abs(then))

@@ -1,92 +1,31 @@
 """One run of an experiment: an arm with a seed, trained through all budgets and judged after each."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from fans import checkpoints, process
-from fans.attribution import attribute, trace
-from fans.images import load
-from fans.likelihood import bound
-from fans.metrics import evaluate
+from fans.evaluation import evaluate
 from fans.nets import LinearDenoiser, Preconditioned, UNet, UNetConfig
-from fans.process import SpectralProcess, plane_mean, streams
-from fans.runs.config import Arm, Data, Experiment, Options
-from fans.sampling import sample
-from fans.spectrum import power_spectrum
-from fans.training import Trainer, TrainingConfig
+from fans.process import SpectralProcess, plane_mean
+from fans.runs.config import Arm, Experiment, Options
+from fans.runs.data import Images, images_of
+from fans.runs.judge import BANDS, Judged, Measure, draw, judge
+from fans.runs.machine import on_main, one_thread, processes
+from fans.training import Record, Trainer, TrainingConfig
 
-HELD_OUT = 1  # seed of the images that no network is trained on; the training images have seed 0
 GRID_SEED = 100  # of the runs of a grid
-SAMPLING_SEED = 1000  # of the noise that samples start from, plus the seed of the run
-BANDS = 8
 LINEAR_RATE = 10.0  # a gain takes larger steps than a weight of a network
-CHUNK = 512  # images drawn at once
-SHOWN = 16  # samples kept for figures
-_REMOTE = ("hub:", "folder:")  # sources with fixed originals, whose held-out images are another split
-
-
-class Measure(NamedTuple):
-    """One number about one arm; what does not apply is None."""
-
-    arm: str
-    seed: int
-    budget: int
-    steps: int | None
-    measure: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    floor: float | None = None
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of an experiment, brought to mean 0 and variance 1 by those for training.
-
-    Attributes:
-        mean, deviation: what was subtracted, and then divided by.
-        train, validate, test: (N, C, H, W).
-        spectrum: mean power of the training images per coefficient, float64 (H, W//2 + 1).
-    """
-
-    mean: float
-    deviation: float
-    train: Tensor
-    validate: Tensor
-    test: Tensor
-    spectrum: Tensor
-
-    def restored(self, x: Tensor) -> Tensor:
-        """Standardised images in their original range."""
-        return x * self.deviation + self.mean
-
-
-def images_of(data: Data, samples: int) -> Images:
-    """Load the images of an experiment, three for every sample to compare with."""
-    return _images(data.name, data.size, data.channels, data.count, 3 * samples, json.dumps(data.options))
-
-
-@lru_cache(maxsize=2)
-def _images(name: str, size: int, channels: int, count: int, held_out: int, options: str) -> Images:
-    def draw(number: int, **place: Any) -> Tensor:
-        x = load(name, size=size, count=number, **place, **json.loads(options))
-        return x.mean(1, keepdim=True) if channels == 1 else x
-
-    elsewhere = {"split": "test"} if name.startswith(_REMOTE) else {"seed": HELD_OUT}
-    first, rest = draw(count, seed=0), draw(2 * held_out, **elsewhere)
-    mean, deviation = float(first.double().mean()), float(first.double().std())
-    train, validate, test = ((x - mean) / deviation for x in (first, rest[:held_out], rest[held_out:]))
-    power = power_spectrum(train.double()).mean((0, 1))[:, : size // 2 + 1]
-    # Synthetic fields have no power at zero frequency, where colours that divide by it need some.
-    return Images(mean, deviation, train, validate, test, power.clamp(min=1e-6))
 
 
 def process_of(arm: Arm, spectrum: Tensor, timesteps: int, options: Options | None = None) -> SpectralProcess:
@@ -103,6 +42,14 @@ def process_of(arm: Arm, spectrum: Tensor, timesteps: int, options: Options | No
     return made
 
 
+def _seen(arm: Arm, spectrum: Tensor) -> Tensor:
+    """The spectrum as preconditioner and loss of an arm see it: one number for the scalar control."""
+    if arm.precondition != "scalar":
+        return spectrum
+    height, half = spectrum.shape
+    return plane_mean(spectrum, (height, 2 * (half - 1))).expand_as(spectrum)
+
+
 def network_of(
     arm: Arm, experiment: Experiment, noising: SpectralProcess, spectrum: Tensor, seed: int
 ) -> nn.Module:
@@ -117,10 +64,7 @@ def network_of(
         groups=experiment.groups,
     )
     network = UNet(sizes, seed=seed)
-    if arm.precondition == "none":
-        return network
-    flat = plane_mean(spectrum, noising.size).expand_as(spectrum)
-    return Preconditioned(network, noising, spectrum if arm.precondition == "spectral" else flat)
+    return network if arm.precondition == "none" else Preconditioned(network, noising, _seen(arm, spectrum))
 
 
 def slug(arm: Arm) -> str:
@@ -142,171 +86,172 @@ class Run:
         """Name of its folder among those of the experiment."""
         return f"{slug(self.arm)}-{self.seed}"
 
-    def trainer(self, images: Images, folder: Path | None, *, steps: int) -> Trainer:
-        """The training run, resumed from its folder."""
+    def config(self, steps: int) -> TrainingConfig:
+        """The numbers of its training."""
         experiment, arm = self.experiment, self.arm
-        noising = process_of(arm, images.spectrum, experiment.timesteps, self.options)
-        rate = experiment.rate * (LINEAR_RATE if arm.network == "linear" else 1)
-        config = TrainingConfig(
+        return TrainingConfig(
             steps=max(steps, 1),
             batch=experiment.batch,
             seed=self.seed,
             prediction=arm.prediction,
             loss=arm.loss,
-            rate=rate,
+            rate=experiment.rate * (LINEAR_RATE if arm.network == "linear" else 1),
             decay="constant",
             ema=experiment.ema,
             precision=experiment.precision,
             log_every=max(1, steps // 24),
             save_every=2000,
         )
-        network = network_of(arm, experiment, noising, images.spectrum, self.seed)
-        # The preconditioner of the scalar control sees one number, and so does its loss.
-        spectrum = images.spectrum if arm.precondition != "scalar" else network.spectrum
-        return Trainer(network, images.train, noising, config, folder=folder, spectrum=spectrum)
+
+    def trainer(self, images: Images, folder: Path | None, *, steps: int, accelerator: Any = None) -> Trainer:
+        """The training run, resumed from its folder, in these or all launched processes."""
+        noising = process_of(self.arm, images.spectrum, self.experiment.timesteps, self.options)
+        network = network_of(self.arm, self.experiment, noising, images.spectrum, self.seed)
+        return Trainer(
+            network,
+            images.train,
+            noising,
+            self.config(steps),
+            folder=folder,
+            spectrum=_seen(self.arm, images.spectrum),
+            accelerator=accelerator,
+        )
+
+    def judged(self, trainer: Trainer, images: Images) -> Judged:
+        """The averaged network as it is now."""
+        denoiser = trainer.denoiser().to(trainer.accelerator.device)
+        return Judged(self.experiment, self.arm, self.seed, trainer.process, denoiser, images)
 
 
 def train(run: Run, folder: Path) -> None:
     """Train through all budgets, judge after each, and leave measures, curve, weights and samples.
 
-    A budget that was judged before is not judged again.
+    A budget that was judged before is not judged again. Of several processes, the main one judges and
+    writes.
     """
-    torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
-    images = images_of(run.experiment.data, run.experiment.samples)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = run.trainer(images, folder, steps=run.experiment.budgets[-1])
-    main = trainer.accelerator.is_main_process
-    for budget in run.experiment.budgets_of(run.seed):
-        judged = folder / f"measures-{budget}.json"
-        if not judged.exists():
+    with one_thread(unless_cuda=True):
+        images = images_of(run.experiment.data, run.experiment.samples)
+        trainer = run.trainer(images, folder, steps=run.experiment.budgets[-1])
+        for budget in run.experiment.budgets_of(run.seed):
             trainer.run(until=budget)
-            if main:
-                measures, shown = judge(run, trainer, images, budget)
-                _write_tensors(folder / "samples.safetensors", {"samples": shown})
-                checkpoints.write(judged, json.dumps(measures).encode())
-        trainer.accelerator.wait_for_everyone()
-    if main:
-        _write_tensors(folder / "weights.safetensors", trainer.denoiser().state_dict())
-        checkpoints.write(folder / "curve.json", json.dumps(trainer.history).encode())
+            on_main(trainer.accelerator, partial(_judge, run, trainer, images, folder, budget))
+        on_main(trainer.accelerator, partial(_finish, trainer, folder))
 
 
-def judge(run: Run, trainer: Trainer, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
-    """Every measure of the averaged network: likelihood, samples, and what their errors are made of."""
-    experiment, noising = run.experiment, trainer.process
-    denoiser = trainer.denoiser().to(trainer.accelerator.device)
-    place = (run.arm.name, run.seed, budget)
-    found = [
-        Measure(*place, None, name, value, unit="nat", low=low, high=high)
-        for name, value, low, high in _likelihood(run, noising, denoiser, images)
-    ]
-    for steps in experiment.sampler_steps:
-        drawn, terms = _drawn(run, noising, denoiser, images, steps)
-        found += [Measure(*place, steps, name, value, unit="dB") for name, value in terms]
-        result = evaluate(
-            images.restored(drawn),
-            images.restored(images.test),
-            features=experiment.features,
-            bands=BANDS,
-            resamples=200,
+def _judge(run: Run, trainer: Trainer, images: Images, folder: Path, budget: int) -> None:
+    done = folder / f"measures-{budget}.json"
+    if done.exists():
+        return
+    if trainer.step != budget:
+        raise ValueError(
+            f"{done} is missing, but the run is at step {trainer.step} already: delete {folder} to train anew"
         )
-        found += [
-            Measure(*place, steps, row.measure, row.value, row.low, row.high, row.floor, row.unit)
-            for row in result.table()
-        ]
-    return found, images.restored(drawn[:SHOWN])
+    measures, shown = judge(run.judged(trainer, images), budget)
+    _write_tensors(folder / "samples.safetensors", {"samples": shown})
+    checkpoints.write(done, json.dumps(measures).encode())
 
 
-def _likelihood(
-    run: Run, noising: SpectralProcess, denoiser: nn.Module, images: Images
-) -> list[tuple[str, float, float | None, float | None]]:
-    """The bound, with two standard errors, and its share per band; none where it does not exist."""
-    if len(noising.check()):
-        return []
-    count = run.experiment.samples
-    device = next(denoiser.parameters()).device
-    found = bound(
-        noising,
-        denoiser,
-        images.test[: min(count, 128)].to(device),
-        images.spectrum,
-        generator=torch.Generator().manual_seed(SAMPLING_SEED),
-        points=32 if count > 100 else 5,
-        prediction=run.arm.prediction,
-        bands=BANDS,
+def _finish(trainer: Trainer, folder: Path) -> None:
+    """Weights, and the curve last; the checkpoints, large for large networks, have served."""
+    _write_tensors(folder / "weights.safetensors", trainer.denoiser().state_dict())
+    checkpoints.write(folder / "curve.json", json.dumps(trainer.history).encode())
+    for path in checkpoints.every(folder):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Outcome(NamedTuple):
+    """What a finished run left.
+
+    Attributes:
+        measures: of all budgets.
+        curve: records of the training loss.
+        weights: averaged, after the last budget, in half precision.
+        samples: 16 images after the last budget.
+    """
+
+    measures: list[Measure]
+    curve: list[Record]
+    weights: dict[str, Tensor]
+    samples: Tensor
+
+
+def outcome(run: Run, folder: Path) -> Outcome:
+    """Read what a run left.
+
+    Raises:
+        FileNotFoundError: it has not finished.
+        ValueError: a file is damaged; names it.
+    """
+    rows = [
+        row
+        for budget in run.experiment.budgets_of(run.seed)
+        for row in _read(folder / f"measures-{budget}.json", json.loads)
+    ]
+    return Outcome(
+        [Measure(*row) for row in rows],
+        _read(folder / "curve.json", json.loads),
+        _read(folder / "weights.safetensors", load),
+        _read(folder / "samples.safetensors", load)["samples"],
     )
-    ends = (found.value - 2 * found.error, found.value + 2 * found.error)
-    shares = enumerate(found.bands.tolist())
-    return [("bound", found.value, *ends), *((f"bound {b}", share, None, None) for b, share in shares)]
 
 
-def _drawn(
-    run: Run, noising: SpectralProcess, denoiser: nn.Module, images: Images, steps: int
-) -> tuple[Tensor, list[tuple[str, float]]]:
-    """Samples, and the terms of their spectrum's error in each band."""
-    device = next(denoiser.parameters()).device
-    channels, count = images.train.shape[1], run.experiment.samples
-    parts, terms = [], list[tuple[str, float]]()
-    for first in range(0, count, CHUNK):
-        shape = (min(CHUNK, count - first), channels, *noising.size)
-        generator = streams(SAMPLING_SEED + run.seed, shape[0], first=first)
-        options: Any = {
-            "generator": generator,
-            "steps": steps,
-            "method": run.arm.method,
-            "prediction": run.arm.prediction,
-            "device": device,
-        }
-        if first == 0:
-            traced = trace(noising, denoiser, shape, **options)
-            parts.append(traced.images.cpu())
-            split = attribute(traced, images.spectrum, bands=BANDS)
-            for name in ("sampler", "gain", "stray", "total"):
-                values = enumerate(getattr(split, name).tolist())
-                terms += [(f"{name} {band}", value) for band, value in values]
-        else:
-            parts.append(sample(noising, denoiser, shape, **options).cpu())
-    return torch.cat(parts), terms
-
-
-def choose(experiment: Experiment, arm: Arm, folder: Path) -> tuple[Options, list[Measure]]:
-    """The options of a grid whose samples come closest to the validation images, and all distances."""
-    done = folder / f"grid-{slug(arm)}.json"
-    if not done.exists():
-        images, name = images_of(experiment.data, experiment.samples), experiment.features[-1]
-        distances = []
-        for options in arm.grid:
-            run = Run(experiment, replace(arm, options=options, grid=()), GRID_SEED, options)
-            trainer = run.trainer(images, None, steps=experiment.grid_steps)
-            trainer.run()
-            denoiser = trainer.denoiser()
-            drawn, _ = _drawn(run, trainer.process, denoiser, images, experiment.sampler_steps[0])
-            pair = (images.restored(x) for x in (drawn, images.validate))
-            result = evaluate(*pair, features=(name,), bands=BANDS, resamples=100)
-            distances.append((result.generated.frechet[name], result.floor.frechet[name]))
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoints.write(done, json.dumps(distances).encode())
-    distances = json.loads(done.read_bytes())
-    measures = [
-        Measure(
-            f"{arm.name} {' '.join(f'{key}={value:g}' for key, value in options.items())}",
-            GRID_SEED,
-            experiment.grid_steps,
-            experiment.sampler_steps[0],
-            f"FD_{experiment.features[-1]}",
-            value,
-            floor=floor,
-        )
-        for options, (value, floor) in zip(arm.grid, distances, strict=True)
-    ]
-    return arm.grid[int(np.argmin([value for value, _ in distances]))], measures
+def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(path.read_bytes())
+    except (ValueError, SafetensorError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Safetensors, single precision stored as half."""
-    from safetensors.torch import save
-
     small = {
         name: (value.half() if value.dtype == torch.float32 else value).cpu().contiguous()
         for name, value in tensors.items()
     }
     checkpoints.write(path, save(small))
+
+
+def choose(experiment: Experiment, folder: Path, arm: Arm) -> tuple[Options, list[Measure]]:
+    """The options of a grid whose samples come closest to the validation images, and all distances."""
+    done, accelerator = folder / f"grid-{slug(arm)}.json", processes()
+    distances: list[tuple[float, float]] = on_main(accelerator, partial(_distances, done))
+    with one_thread(unless_cuda=True):
+        for options in arm.grid[len(distances) :]:
+            run = Run(experiment, replace(arm, options=options, grid=()), GRID_SEED, options)
+            images = images_of(experiment.data, experiment.samples)
+            trainer = run.trainer(images, None, steps=experiment.grid_steps)
+            trainer.run()
+            distances.append(on_main(accelerator, partial(_distance, run.judged(trainer, images))))
+            on_main(accelerator, partial(checkpoints.write, done, json.dumps(distances).encode()))
+    best = arm.grid[int(np.argmin([value for value, _ in distances]))]
+    return best, [_grid_row(experiment, arm, *pair) for pair in zip(arm.grid, distances, strict=True)]
+
+
+def _distances(done: Path) -> list[tuple[float, float]]:
+    """Those of the first options of a grid, from an earlier call."""
+    try:
+        found: list[tuple[float, float]] = _read(done, json.loads)
+    except (FileNotFoundError, ValueError):
+        return []
+    return found
+
+
+def _distance(case: Judged) -> tuple[float, float]:
+    """Distance of samples to the validation images, and its floor."""
+    name, images = case.experiment.features[-1], case.images
+    drawn, _ = draw(case, case.experiment.sampler_steps[0])
+    pair = (images.restored(x) for x in (drawn, images.validate))
+    result = evaluate(*pair, features=(name,), bands=BANDS, resamples=100)
+    return result.generated.frechet[name], result.floor.frechet[name]
+
+
+def _grid_row(experiment: Experiment, arm: Arm, options: Options, distance: tuple[float, float]) -> Measure:
+    return Measure(
+        f"{arm.name} {' '.join(f'{key}={value:g}' for key, value in options.items())}",
+        GRID_SEED,
+        experiment.grid_steps,
+        experiment.sampler_steps[0],
+        f"FD_{experiment.features[-1]}",
+        distance[0],
+        floor=distance[1],
+    )
