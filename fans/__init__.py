@@ -19,6 +19,7 @@ _MODULES = (
     "explorers",
     "features",
     "figures",
+    "filters",
     "images",
     "likelihood",
     "losses",

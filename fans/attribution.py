@@ -11,13 +11,14 @@ with means over the images of the run. A step ``x_s = A x0_hat + B x_t + S n`` t
 
 .. math:: P_s = (A g_t + B)^2 P_t + A^2 q_t + S^2,
 
-exactly, since e is uncorrelated with x by construction (up to the chance correlation with n, if any). The
+exactly, since e is uncorrelated with x by construction (up to the chance of n, if there is any). The
 recursion with Wiener's gain and no stray power q is the exact sampler (``fans.wiener``). So the error of the
 spectrum is a sum of three terms in dB:
 
 - *sampler*: what the steps do to the spectrum with the exact linear denoiser;
 - *gain*: what changes when the network's gain takes the place of Wiener's;
-- *stray*: what the network adds that does not follow its input. It is never negative.
+- *stray*: what the network adds that does not follow its input. It is never negative with a deterministic
+  sampler; the noise of a stochastic one scatters into it.
 
 For Gaussian data the last two are faults of the network. For other data the best denoiser is not linear, and
 its stray power is not zero.

@@ -107,19 +107,21 @@ def P(traced: Trace) -> Tensor:
 
 @pytest.mark.parametrize("name", ["white", "fans", "equal_snr", "code"])
 def test_noise_of_the_sampler_agrees_up_to_chance(name: str) -> None:
-    def discrepancy(count: int) -> float:
-        traced = run(name, nonlinear, method="ancestral", count=count)
-        return float((traced.spectrum() / traced.power - 1).square().mean().sqrt())
+    def saturating(x: Tensor, t: Tensor) -> Tensor:
+        return torch.tanh(x + torch.sin(t.float())[:, None, None, None] * x.roll(1, -1))
 
-    few, many = discrepancy(24), discrepancy(24 * 64)
-    # The mean of n noise terms has deviation 1 / sqrt(n). 64 times the images, an eighth of the deviation,
-    # known to a tenth from 128 independent coefficients on either side; three such tenths are allowed.
-    assert few / many == pytest.approx(8, rel=0.3)
-    assert many < 2 * (24 * 64) ** -0.5
-    # without the noise of the steps nothing agrees, however many images
-    traced = run(name, nonlinear, method="ancestral", count=24 * 8)
-    silent = replace(traced, method="ddim")
-    assert float((silent.spectrum() / traced.power - 1).square().mean().sqrt()) > 0.2
+    def apart(recursion: Tensor, traced: Trace) -> float:
+        return float((recursion / traced.power).log().abs().median())
+
+    few, many = (run(name, saturating, method="ancestral", count=count) for count in (24, 24 * 64))
+    ratio = apart(few.spectrum(), few) / apart(many.spectrum(), many)
+    # The mean of n noise terms has deviation 1 / sqrt(n): 64 times the images, an eighth of it. The
+    # ratio is known to an eighth from 128 independent coefficients on either side (seen over seeds), and four
+    # such eighths are allowed. Without any agreement it would be 1.
+    assert ratio == pytest.approx(8, rel=0.5)
+    assert apart(many.spectrum(), many) < (24 * 64) ** -0.5
+    # and without the noise of the steps, many images do not help
+    assert apart(replace(many, method="ddim").spectrum(), many) > 0.2
 
 
 def test_a_published_sampler_is_traced_with_its_own_prior_and_noise() -> None:
@@ -229,9 +231,10 @@ def test_ancestral_with_the_wiener_denoiser() -> None:
     torch.testing.assert_close(
         split.sampler, decibel(in_rings(exact, BANDS), in_rings(C, BANDS)), rtol=0, atol=1e-9
     )
-    # The lowest ring has 8 coefficients, equal in pairs: 1500 images know it to 0.06 dB; 4.5 times that.
+    # The lowest ring has 8 coefficients, equal in pairs. 1500 images know the power of the start to 0.06
+    # dB, and that of the noise of six steps with its chance correlations to 0.09: 4.5 times that.
     for term in (split.gain, split.stray):
-        assert float(term.abs().max()) < 0.27
+        assert float(term.abs().max()) < 0.4
     assert float(split.sampler.abs().max()) > 0.5
     assert float(split.stray.min()) < 0  # chance, which only a sampler that adds noise leaves in this term
 
@@ -301,12 +304,12 @@ def test_independent_noise_is_found_in_the_stray_term(name: str) -> None:
     def predicted(stray: float) -> Tensor:
         return decibel(in_rings(ddim_power(process, traced, gain, stray), BANDS), linear)
 
-    # A ring of 8 coefficients, of which 4 are independent, knows its power to 10 / log(10) / sqrt(4000), and
-    # likewise its gain: 0.07 dB, and 4.5 times that for chance.
-    assert float((split.stray - predicted(power)).abs().max()) < 0.3
+    # A ring of 8 coefficients, 4 of them independent, knows a power to 10 / log(10) / sqrt(4000), 0.07 dB.
+    # Start and six steps bring in chance of this size each, 0.18 at most in all; 0.5 is nearly three of it.
+    assert float((split.stray - predicted(power)).abs().max()) < 0.5
     assert float((split.stray - predicted(2 * power)).abs().max()) > 1  # control: twice the noise
     assert float(predicted(power).max()) > 3  # it matters
-    assert float((split.gain + split.sampler - decibel(linear, in_rings(C, BANDS))).abs().max()) < 0.3
+    assert float((split.gain + split.sampler - decibel(linear, in_rings(C, BANDS))).abs().max()) < 0.5
 
 
 # The sampler

@@ -123,7 +123,7 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     ),
     "league": lambda d: figures.league(
         {
-            title: {name: (d.power[:3], 2 * d.power[3:6]) for name in NAMES}
+            title: dict.fromkeys(NAMES, (d.power[:3], 2 * d.power[3:6]))
             for title in ("PLTB", "EGM", "rings", "grass")
         },
         xlabel="FD, scattering",

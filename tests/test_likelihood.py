@@ -23,10 +23,11 @@ from fans.wiener import WienerDenoiser
 
 SIZE = (8, 8)
 C = power_law_spectrum(SIZE)
-# Steps of log SNR between points of the integral. Integrands are smooth on the scale of 1: what is left is
-# chance.
+# Log SNR falls by this much between points of the integral. Its integrands are (rho C)^2 / (1 + rho C)^3 and
+# the like, for which the trapezoidal rule is good to exp(-2 pi^2 / 0.8) if all steps are equal.
 STEP = 0.8
-PRECISION = 1e-4  # of the integral over such steps; a tenth of that for blurring, whose steps differ
+# What lies beyond the ends of paths, at rho C of 1e5 and more, and the uneven steps of colours that change.
+PRECISION = 1e-4
 ALL = 80  # points for which every one of 40 timesteps is taken
 
 
@@ -70,6 +71,7 @@ FEW = ["white", "straight", "equal_snr", "fans"]
 
 
 def precision(name: str) -> float:
+    """Steps are most uneven for blurring."""
     return PRECISION * (10 if name == "blurring" else 1)
 
 

@@ -122,14 +122,14 @@ def idwt2(bands: Bands | Sequence[Tensor], wavelet: Wavelet = "haar") -> Tensor:
     Raises:
         ValueError: not four bands of one shape; otherwise as ``dwt2``.
 
-    >>> idwt2([torch.ones(1, 2)] + [torch.zeros(1, 2)] * 3)  # half the mean of LL in every pixel
+    >>> idwt2([torch.ones(1, 2)] + [torch.zeros(1, 2)] * 3)  # every pixel has half of LL
     tensor([[0.5000, 0.5000, 0.5000, 0.5000],
             [0.5000, 0.5000, 0.5000, 0.5000]])
     """
     bank = filters(wavelet)
     shapes = [tuple(band.shape) for band in bands]
-    if len(shapes) != 4 or len(set(shapes)) > 1:
-        raise ValueError(f"bands {shapes}: must be four, LL, LH, HL, HH, of one shape")
+    if len(shapes) != 4 or len(set(shapes)) > 1 or len(shapes[0]) < 2:
+        raise ValueError(f"bands {shapes}: must be four, LL, LH, HL, HH, of one shape (..., H/2, W/2)")
     ll, lh, hl, hh = bands
     if bank == _HAAR:
         return _haar_inverse(ll, lh, hl, hh)

@@ -27,7 +27,7 @@ class LinearDenoiser(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Predict from images (B, C, H, W) at timesteps (B,)."""
-        place = t / self.timesteps * (len(self.gain) - 1)
+        place = (t / self.timesteps).to(self.gain.dtype) * (len(self.gain) - 1)
         low = place.floor().long().clamp(max=len(self.gain) - 2)
         gain = torch.lerp(self.gain[low], self.gain[low + 1], (place - low)[:, None, None])
         filtered = torch.fft.rfft2(x_t, norm="ortho") * gain[:, None]

@@ -62,7 +62,7 @@ class Arm:
 
     @property
     def prediction(self) -> Prediction:
-        """Without a preconditioner, of scalar conversion for every colour: no network whitens unasked."""
+        """What the network predicts; without a preconditioner, something that scalars turn into an image."""
         return "v_pixel" if self.precondition == "none" else "v_prediction"
 
 
@@ -77,8 +77,14 @@ class Experiment:
         seeds: number of seeds 0, 1, ... of initial weights, data order and noise.
         budgets: training steps, ascending; one run passes through all. 0 judges
             the untrained network, for seed 0 only.
-        widths, layers, attention, groups: of the U-Net (``fans.nets.UNetConfig``).
-        batch, rate, ema, precision: of the training (``fans.training.TrainingConfig``).
+        widths: of the U-Net, as the next three (``fans.nets.UNetConfig``).
+        layers: of the U-Net.
+        attention: of the U-Net.
+        groups: of the U-Net.
+        batch: of the training, as the next three (``fans.training.TrainingConfig``).
+        rate: of the training.
+        ema: of the training.
+        precision: of the training.
         timesteps: T.
         sampler_steps: numbers of steps of the sampler that each budget is judged with.
         samples: images drawn, and held-out ones they are compared with.

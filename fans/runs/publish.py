@@ -47,8 +47,9 @@ def publish(
         fingerprint: of the code that ran.
         seconds: that it took.
     """
-    partial = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial, old = (place.with_name(f".{place.name}.{part}") for part in ("partial", "old"))
+    for left in (partial, old):  # by a call that was killed here
+        shutil.rmtree(left, ignore_errors=True)
     partial.mkdir(parents=True)
     images = images_of(experiment.data, experiment.samples)
     contents = _gather(runs, grids, images.spectrum, images.restored(images.test[:SHOWN]).half())
@@ -67,8 +68,10 @@ def publish(
         "fingerprint": {key: float(f"{value:.6g}") for key, value in fingerprint.items()},
     }
     checkpoints.write(partial / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-    shutil.rmtree(place, ignore_errors=True)
+    if place.exists():
+        os.replace(place, old)
     os.replace(partial, place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _gather(

@@ -90,7 +90,7 @@ def _begin(
     experiment: Experiment, scale: Scale, place: Path, work: Path, force: bool, report: Report
 ) -> dict[str, float] | None:
     """Prepare the folder of the runs; the fingerprint of this code, or None if there is nothing to do."""
-    _check_scale(place, scale)
+    _check_place(place, scale)
     if not force and _fresh(experiment, place):
         report(f"{experiment.name}: results are up to date")
         shutil.rmtree(work, ignore_errors=True)  # a call that was killed may have left it
@@ -106,12 +106,15 @@ def _begin(
     return now
 
 
-def _check_scale(place: Path, scale: Scale) -> None:
-    """Refuse to replace the results of another scale."""
+def _check_place(place: Path, scale: Scale) -> None:
+    """Refuse to replace results of another scale, and what is none of ours."""
+    file = place / "manifest.json"
+    if place.exists() and not file.exists():
+        raise ValueError(f"{place} holds no results of ours: move it away, or give another folder")
     try:
-        there = json.loads((place / "manifest.json").read_bytes())["scale"]
+        there = json.loads(file.read_bytes())["scale"]
     except (OSError, ValueError, TypeError, KeyError):
-        return
+        return  # missing or damaged
     if there != scale:
         raise ValueError(f"{place} has results of scale {there!r}: give another folder for scale {scale!r}")
 
