@@ -11,6 +11,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 SCALES = ("smoke", "cpu", "gpu")
 STALE, FAILED, INTERRUPTED = 1, 2, 130  # exit codes
@@ -106,7 +107,8 @@ def _check(options: Namespace) -> int:
 def _experiments(options: Namespace) -> int:
     from fans import runs
 
-    for scale in (options.scale,) if options.scale else SCALES:
+    scales: Sequence[Any] = (options.scale,) if options.scale else SCALES
+    for scale in scales:
         print(scale)
         for name in runs.names(scale):
             print(f"  {name:19} {runs.get(name, scale).summary()}")

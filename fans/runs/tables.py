@@ -50,8 +50,8 @@ def scores(
         rows = rows[rows.steps == (result.experiment.sampler_steps[0] if steps is None else steps)]
     if rows.empty and not missing:
         raise ValueError(
-            f"{result.experiment.name} has no {measure!r} of {arm!r} at budget={budget}, steps={steps}; its arms"
-            f" are {', '.join(table.arm.unique())}"
+            f"{result.experiment.name} has no {measure!r} of {arm!r} at budget={budget}, steps={steps}; its"
+            f" arms are {', '.join(table.arm.unique())}"
         )
     return np.asarray(rows.sort_values("seed").value, dtype=np.float64)
 
