@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Imports a module once, and forks for every line it reads: the argument of a function of that module.
@@ -45,7 +45,8 @@ def victims(module: str, function: str) -> Iterator[Callable[[Path, Callable[[],
         say.flush()
         pid = int(told.readline())
         wait()
-        os.kill(pid, signal.SIGKILL)  # not yet waited for, if it has finished: the number is still its own
+        with suppress(ProcessLookupError):  # it had finished
+            os.kill(pid, signal.SIGKILL)
         code = int(told.readline())
         assert code in (0, -signal.SIGKILL)
         return code != 0

@@ -47,9 +47,8 @@ def publish(
         fingerprint: of the code that ran.
         seconds: that it took.
     """
-    partial, old = (place.with_name(f".{place.name}.{part}") for part in ("partial", "old"))
-    for left in (partial, old):  # by a call that was killed here
-        shutil.rmtree(left, ignore_errors=True)
+    clean(place)
+    partial, old = _beside(place)
     partial.mkdir(parents=True)
     images = images_of(experiment.data, experiment.samples)
     contents = _gather(runs, grids, images.spectrum, images.restored(images.test[:SHOWN]).half())
@@ -71,7 +70,18 @@ def publish(
     if place.exists():
         os.replace(place, old)
     os.replace(partial, place)
-    shutil.rmtree(old, ignore_errors=True)
+    clean(place)
+
+
+def _beside(place: Path) -> tuple[Path, Path]:
+    """Where a folder of results is made, and where the one before it waits for its end."""
+    return place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.old")
+
+
+def clean(place: Path) -> None:
+    """Delete what publishing, or a call that was killed in it, left beside a folder of results."""
+    for path in _beside(place):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _gather(

@@ -18,7 +18,7 @@ from fans import checkpoints
 from fans.runs import registry, results
 from fans.runs.config import Experiment, Scale
 from fans.runs.machine import die_with_parent, locked, on_main, processes
-from fans.runs.publish import Grids, publish
+from fans.runs.publish import Grids, clean, publish
 from fans.runs.results import Result, StaleError
 from fans.runs.train import Run, choose, outcome, train
 
@@ -94,6 +94,7 @@ def _begin(
     if not force and _fresh(experiment, place):
         report(f"{experiment.name}: results are up to date")
         shutil.rmtree(work, ignore_errors=True)  # a call that was killed may have left it
+        clean(place)
         return None
     now = results.fingerprint(experiment)
     if work.exists() and (force or not _same_plan(work / "plan.json", experiment, now)):
