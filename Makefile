@@ -17,6 +17,8 @@ PINS := torch==2.13.0 scipy==1.16.3
 export IPYTHONDIR := $(CURDIR)/$(VENV)/ipython
 # Explorers draw their precomputed grid, which works without a kernel.
 export FANS_STATIC ?= 1
+# Kernels run side by side: more threads than cores make a short training take minutes.
+export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make book       build the site in _build/html (first time: makes .venv)"

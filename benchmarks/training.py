@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import quantiles
 from time import process_time
-from typing import Any
+from typing import Any, NamedTuple
 
 import accelerate
 import diffusers
@@ -116,9 +116,21 @@ def check_loss(trainer: Trainer, loss: Any, spectrum: Tensor) -> None:
 # Sampling
 
 
-def sampler_runs(size: int, batch: int = 16, steps: int = 10) -> tuple[Run, dict[str, Run]]:
-    """Images in [0, 1] by DDIMPipeline, and by ``sample`` with the same network."""
+class Answer(NamedTuple):
+    """What stands in for the output of a U-Net, with and without ``return_dict``."""
+
+    sample: Tensor
+
+
+def sampler_runs(size: int, *, idle: bool, batch: int = 16, steps: int = 10) -> tuple[Run, dict[str, Run]]:
+    """Images in [0, 1] by DDIMPipeline, and by ``sample`` with the same network.
+
+    An idle network answers without computing, which takes nearly all the time: then the rest shows.
+    """
     network, shape = unet(size).eval().requires_grad_(False), (batch, 1, size, size)
+    if idle:
+        answer = Answer(torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 4)
+        network.blocks.forward = lambda *_, **__: answer
     options = {"clip_sample": False, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}
     pipeline = hub.DDIMPipeline(network.blocks, hub.DDIMScheduler(**options))
     pipeline.set_progress_bar_config(disable=True)
@@ -274,12 +286,16 @@ def report(title: str, ratios: Mapping[str, list[float]], bar: float | None) -> 
 
 def measure_all(rounds: int) -> dict[str, dict[str, Summary]]:
     """Quartiles of every comparison; those of memory, which hardly scatters, from fewer rounds."""
+    comparisons: tuple[tuple[str, Callable[[int], tuple[Run, dict[str, Run]]], float], ...] = (
+        ("training step / white, flat", step_runs, 1.03),
+        ("sampling / DDIMPipeline", partial(sampler_runs, idle=False), 1.0),
+        ("sampling with an idle network / DDIMPipeline", partial(sampler_runs, idle=True), 1.0),
+    )
     found: dict[str, dict[str, Summary]] = {}
     for size in SIZES:
-        step = f"training step / white, flat, {size} x {size}"
-        found[step] = report(step, cpu_times(*step_runs(size), rounds), 1.03)
-        drawn = f"sampling / DDIMPipeline, {size} x {size}"
-        found[drawn] = report(drawn, cpu_times(*sampler_runs(size), rounds), 1.0)
+        for title, build, bar in comparisons:
+            name = f"{title}, {size} x {size}"
+            found[name] = report(name, cpu_times(*build(size), rounds), bar)
     for part, ratios in memory(max(2, rounds // 12)).items():
         name = f"memory of a {part} / diffusers, 32 x 32"
         found[name] = report(name, ratios, 1.0 if part == "step" else None)
