@@ -22,11 +22,12 @@ from itertools import islice
 from pathlib import Path
 from statistics import quantiles
 from time import process_time
-from typing import Any, NamedTuple
+from typing import Any
 
 import accelerate
 import diffusers
 import torch
+from diffusers.models.unets.unet_2d import UNet2DOutput
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ def processes(size: int, spectrum: Tensor) -> dict[str, SpectralProcess]:
         "equal_snr": process.equal_snr(spectrum, size=plane),
         "power_law": process.power_law(-1.0, size=plane),
         "blur": process.blur(size=plane),
-        "fans_as_published, article": process.fans_as_published(spectrum, size=plane, release="article"),
+        "fans_as_published, article": process.fans_as_published(spectrum, size=plane),
         "fans_as_published, code": process.fans_as_published(spectrum, size=plane, release="code"),
     }
 
@@ -116,12 +117,6 @@ def check_loss(trainer: Trainer, loss: Any, spectrum: Tensor) -> None:
 # Sampling
 
 
-class Answer(NamedTuple):
-    """What stands in for the output of a U-Net, with and without ``return_dict``."""
-
-    sample: Tensor
-
-
 def sampler_runs(size: int, *, idle: bool, batch: int = 16, steps: int = 10) -> tuple[Run, dict[str, Run]]:
     """Images in [0, 1] by DDIMPipeline, and by ``sample`` with the same network.
 
@@ -129,7 +124,7 @@ def sampler_runs(size: int, *, idle: bool, batch: int = 16, steps: int = 10) -> 
     """
     network, shape = unet(size).eval().requires_grad_(False), (batch, 1, size, size)
     if idle:
-        answer = Answer(torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 4)
+        answer = UNet2DOutput(torch.randn(shape, generator=torch.Generator().manual_seed(1)) / 4)
         network.blocks.forward = lambda *_, **__: answer
     options = {"clip_sample": False, "timestep_spacing": "trailing", "prediction_type": "v_prediction"}
     pipeline = hub.DDIMPipeline(network.blocks, hub.DDIMScheduler(**options))
