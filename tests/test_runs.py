@@ -24,9 +24,11 @@ from fans import losses, runs, wiener
 from fans.process import streams
 from fans.runs import data, judge, machine, publish, registry, results
 from fans.runs import train as training
-from fans.runs.config import Arm, Data, Experiment, smoke
+from fans.runs.config import Arm, Data, Denoising, Experiment
+from fans.runs.denoising import DenoisingRun
+from fans.runs.kinds import run_of
 from fans.runs.results import StaleError, fingerprint
-from fans.runs.train import Run, outcome
+from fans.runs.train import outcome
 from fans.sampling import sample
 
 CALL = import_module("fans.runs.reproduce")  # the package gives the function of that name
@@ -36,7 +38,7 @@ PUBLISHED = sorted(path.name for path in RESULTS.glob("[!.]*") if path.is_dir())
 OTHERS = [name for name in runs.names("cpu") if name not in PUBLISHED] or ["terms-0"]
 TABLES = ("table.csv", "curves.csv", "weights.safetensors", "samples.safetensors")
 GRID = tuple({"alpha": alpha, "beta": 0.5, "gamma": 1.0} for alpha in (0.3, 0.6))
-TINY = Experiment(
+TINY = Denoising(
     "tiny",
     Data("rings"),
     (
@@ -95,7 +97,7 @@ def copied(whole: tuple[Path, float], tmp_path: Path) -> Path:
 def test_the_smoke_form_of_every_experiment_runs(name: str) -> None:
     """That of published ones runs when they are checked, below."""
     experiment = runs.get(name)
-    found = fingerprint(experiment)
+    found = fingerprint(experiment, RESULTS)
     assert all(f"{arm.name} loss" in found for arm in experiment.arms)
     assert all(math.isfinite(value) for value in found.values())
 
@@ -104,7 +106,7 @@ def gpu_forms() -> list[Experiment]:
     """Smoke forms of the gpu experiments: every arm once, and of every experiment at least its first arm."""
     forms, seen = [], set[str]()
     for name in runs.names("gpu"):
-        form = smoke(runs.get(name, "gpu"))
+        form = runs.get(name, "gpu").smoke()
         fresh = tuple(arm for arm in form.arms if arm.name not in seen) or form.arms[:1]
         seen |= {arm.name for arm in fresh}
         forms.append(replace(form, arms=fresh))
@@ -113,14 +115,21 @@ def gpu_forms() -> list[Experiment]:
 
 @pytest.mark.parametrize("form", gpu_forms(), ids=lambda form: form.name)
 def test_the_smoke_form_of_every_gpu_experiment_runs_on_a_cpu(form: Experiment, tmp_path: Path) -> None:
-    assert form.precision == "bf16" and len(form.widths) == len(runs.get(form.name, "gpu").widths)
+    if isinstance(form, Denoising):
+        assert form.precision == "bf16"
+        assert len(form.widths) == len(runs.get(form.name, "gpu").widths)
     for arm in form.arms:
-        run = Run(form, arm, 0, arm.options)
+        run = run_of(form, arm, 0, arm.options, None)
         training.train(run, tmp_path / run.folder)
         found = outcome(run, tmp_path / run.folder)
         assert {row.budget for row in found.measures} == {0, 2}
         assert all(math.isfinite(row.value) for row in found.measures)
         assert found.samples.shape == (16, form.data.channels, 16, 16)
+
+
+def test_an_experiment_of_a_kind_that_nobody_runs_is_named() -> None:
+    with pytest.raises(TypeError, match=r"'odd' is a Experiment: kinds that run are Denoising"):
+        run_of(Experiment("odd", TINY.data, TINY.arms), TINY.arms[0], 0, {}, None)
 
 
 def test_smoke_covers_all_and_is_small() -> None:
@@ -231,7 +240,7 @@ def test_kills_while_publishing_do_not_show(
     (tmp_path / "tiny/table.csv").write_text("to be replaced")
     owner: Any = os if function == "replace" else shutil
     original = getattr(owner, function)
-    monkeypatch.setattr(results, "fingerprint", lambda _: KNOWN)
+    monkeypatch.setattr(results, "fingerprint", lambda *_: KNOWN)
     with monkeypatch.context() as patch:
         patch.setattr(CALL, "publish", die)
         with pytest.raises(Killed):
@@ -276,7 +285,7 @@ def test_runs_of_other_code_are_not_taken_over(
 def test_a_damaged_file_of_a_run_is_made_again(
     name: str, whole: tuple[Path, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "fingerprint", lambda _: KNOWN)
+    monkeypatch.setattr(results, "fingerprint", lambda *_: KNOWN)
     with monkeypatch.context() as patch:
         patch.setattr(CALL, "publish", die)
         with pytest.raises(Killed):
@@ -291,7 +300,7 @@ def test_a_damaged_file_of_a_run_is_made_again(
 
 def test_a_gap_in_a_run_is_named(tmp_path: Path) -> None:
     form = runs.get("tiny", "smoke")
-    run = Run(form, form.arms[0], 0, {})
+    run = DenoisingRun(form, form.arms[0], 0, {})
     training.train(run, tmp_path)
     (tmp_path / "measures-0.json").unlink()
     training.train(run, tmp_path)  # from the start, since checkpoints of finished runs are deleted
@@ -365,7 +374,7 @@ def test_threads_are_given_back(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     try:
         form = runs.get("terms-0", "smoke")
-        training.train(Run(form, form.arms[0], 0, {}), tmp_path)
+        training.train(DenoisingRun(form, form.arms[0], 0, {}), tmp_path)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)

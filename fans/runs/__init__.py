@@ -5,15 +5,16 @@
 (0, 150, 450)
 """
 
-from fans.runs.config import Arm, Data, Experiment, Scale, smoke
-from fans.runs.judge import Measure
+from fans.runs.config import Arm, Data, Denoising, Experiment, Scale
 from fans.runs.registry import get, names
 from fans.runs.reproduce import reproduce
 from fans.runs.results import Result, StaleError, check, home, load
+from fans.runs.train import Measure
 
 __all__ = [
     "Arm",
     "Data",
+    "Denoising",
     "Experiment",
     "Measure",
     "Result",
@@ -25,5 +26,4 @@ __all__ = [
     "load",
     "names",
     "reproduce",
-    "smoke",
 ]

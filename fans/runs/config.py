@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, Self
 
 from fans.features import Features
 from fans.losses import Loss
@@ -66,9 +66,31 @@ class Arm:
         return "v_pixel" if self.precondition == "none" else "v_prediction"
 
 
+class Method(Protocol):
+    """What every kind of experiment needs to know of its arms, which are frozen dataclasses.
+
+    Attributes:
+        name: in tables and legends.
+        options: that a grid may replace.
+        grid: alternatives to ``options``, of which validation chooses one.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def options(self) -> Options: ...
+    @property
+    def grid(self) -> tuple[Options, ...]: ...
+
+
+SMOKE_BUDGETS, SMOKE_SAMPLES, SMOKE_IMAGES = (0, 2), 32, 64
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A comparison: every arm with every seed, judged after each budget of training steps.
+
+    This is what all kinds have in common; ``Denoising`` and its like say what is trained.
 
     Attributes:
         name: of the folder in ``results``.
@@ -77,39 +99,25 @@ class Experiment:
         seeds: number of seeds 0, 1, ... of initial weights, data order and noise.
         budgets: training steps, ascending; one run passes through all. 0 judges
             the untrained network, for seed 0 only.
-        widths: of the U-Net, as the next three (``fans.nets.UNetConfig``).
-        layers: of the U-Net.
-        attention: of the U-Net.
-        groups: of the U-Net.
         batch: of the training, as the next three (``fans.training.TrainingConfig``).
         rate: of the training.
         ema: of the training.
         precision: of the training.
-        timesteps: T.
-        sampler_steps: numbers of steps of the sampler that each budget is judged with.
         samples: images drawn, and held-out ones they are compared with.
         features: of Fréchet distances.
-        grid_steps: training steps for each point of a grid.
     """
 
     name: str
     data: Data
-    arms: tuple[Arm, ...]
+    arms: tuple[Any, ...]
     seeds: int = 3
     budgets: tuple[int, ...] = (0, 150, 450)
-    widths: tuple[int, ...] = (8, 16, 16)
-    layers: int = 1
-    attention: tuple[int, ...] = ()
-    groups: int = 8
     batch: int = 32
     rate: float = 2e-3
     ema: float = 0.995
     precision: Literal["fp32", "bf16"] = "fp32"
-    timesteps: int = 1000
-    sampler_steps: tuple[int, ...] = (50,)
     samples: int = 256
     features: tuple[Features, ...] = ("spectrum", "scattering")
-    grid_steps: int = 150
 
     def budgets_of(self, seed: int) -> tuple[int, ...]:
         """Budgets that a seed is judged at: untrained networks differ in their samples only."""
@@ -125,31 +133,51 @@ class Experiment:
         images = f"{data.count} images of {data.size}x{data.size}x{data.channels} ({data.name})"
         return f"{len(self.arms)} arms, seeds: {self.seeds}, {self.budgets[-1]} steps, {images}"
 
+    def smoke(self) -> Self:
+        """The same experiment in seconds: every arm, one seed, two steps, small images of a bundled source.
 
-SMOKE_BUDGETS, SMOKE_SAMPLES, SMOKE_IMAGES = (0, 2), 32, 64
+        Data of the hub or of a folder are replaced by photographs; only features that few images allow
+        remain.
+        """
+        small = replace(self.data, size=min(self.data.size, 16), count=SMOKE_IMAGES)
+        if ":" in small.name:
+            small = replace(small, name="photographs", options={})
+        return replace(
+            self,
+            data=small,
+            arms=tuple(replace(arm, grid=arm.grid[:2]) for arm in self.arms),
+            seeds=1,
+            budgets=SMOKE_BUDGETS,
+            batch=4,
+            samples=SMOKE_SAMPLES,
+            features=("spectrum",),
+        )
 
 
-def smoke(experiment: Experiment) -> Experiment:
-    """The same experiment in seconds: every arm, one seed, two steps, small images of a bundled source.
+@dataclass(frozen=True)
+class Denoising(Experiment):
+    """Diffusion models, one noising process and network per arm.
 
-    Data of the hub or of a folder are replaced by photographs; widths shrink, and only features that few
-    images allow remain.
+    Attributes:
+        widths: of the U-Net, as the next three (``fans.nets.UNetConfig``).
+        layers: of the U-Net.
+        attention: of the U-Net.
+        groups: of the U-Net.
+        timesteps: T.
+        sampler_steps: numbers of steps of the sampler that each budget is judged with.
+        grid_steps: training steps for each point of a grid.
     """
-    data = experiment.data
-    small = replace(data, size=min(data.size, 16), count=SMOKE_IMAGES)
-    if ":" in data.name:
-        small = replace(small, name="photographs", options={})
-    arms = tuple(replace(arm, grid=arm.grid[:2]) for arm in experiment.arms)
-    return replace(
-        experiment,
-        data=small,
-        arms=arms,
-        seeds=1,
-        budgets=SMOKE_BUDGETS,
-        widths=tuple(experiment.groups for _ in experiment.widths),
-        batch=4,
-        sampler_steps=(2,),
-        samples=SMOKE_SAMPLES,
-        features=("spectrum",),
-        grid_steps=2,
-    )
+
+    arms: tuple[Arm, ...]
+    widths: tuple[int, ...] = (8, 16, 16)
+    layers: int = 1
+    attention: tuple[int, ...] = ()
+    groups: int = 8
+    timesteps: int = 1000
+    sampler_steps: tuple[int, ...] = (50,)
+    grid_steps: int = 150
+
+    def smoke(self) -> Self:
+        """Also with the smallest widths."""
+        widths = tuple(self.groups for _ in self.widths)
+        return replace(super().smoke(), widths=widths, sampler_steps=(2,), grid_steps=2)

@@ -1,4 +1,4 @@
-"""Every measure of a trained network, as one table."""
+"""Every measure of a trained denoiser, as one table."""
 
 from typing import Any, NamedTuple
 
@@ -9,29 +9,14 @@ from fans.attribution import attribute, trace
 from fans.evaluation import evaluate
 from fans.likelihood import bound
 from fans.process import SpectralProcess, streams
-from fans.runs.config import Arm, Experiment
+from fans.runs.config import Arm, Denoising
 from fans.runs.data import Images
+from fans.runs.train import SHOWN, Measure
 from fans.sampling import sample
 
 SAMPLING_SEED = 1000  # of the noise that samples start from, plus the seed of the run
 BANDS = 8
 CHUNK = 512  # images drawn at once
-SHOWN = 16  # samples kept for figures
-
-
-class Measure(NamedTuple):
-    """One number about one arm; what does not apply is None."""
-
-    arm: str
-    seed: int
-    budget: int
-    steps: int | None
-    measure: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    floor: float | None = None
-    unit: str = ""
 
 
 class Judged(NamedTuple):
@@ -44,7 +29,7 @@ class Judged(NamedTuple):
         images: all of the experiment.
     """
 
-    experiment: Experiment
+    experiment: Denoising
     arm: Arm
     seed: int
     process: SpectralProcess

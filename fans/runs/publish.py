@@ -19,9 +19,8 @@ from torch import Tensor
 from fans import checkpoints
 from fans.runs.config import Experiment, Options, Scale
 from fans.runs.data import images_of
-from fans.runs.judge import SHOWN, Measure
 from fans.runs.results import FORMAT
-from fans.runs.train import Run, outcome
+from fans.runs.train import SHOWN, Measure, Run, outcome
 
 PACKAGES = ("accelerate", "diffusers", "kymatio", "numpy", "scikit-learn", "scipy", "torch")
 Grids = Mapping[str, tuple[Options, list[Measure]]]

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import get_args
 
-from fans.runs.config import Arm, Data, Experiment, Options, Scale, smoke
+from fans.runs.config import Arm, Data, Denoising, Experiment, Options, Scale
 
 # What the authors' plan suggests (weights and exponents between 0.3 and 1.5), with and without annealing.
 GRID: tuple[Options, ...] = tuple(
@@ -39,13 +39,13 @@ _DATA = {
 _TERMS = (Arm("white"), Arm("white, spectral", precondition="spectral", loss="unit"))
 
 
-def _compared(name: str) -> Experiment:
+def _compared(name: str) -> Denoising:
     budgets = (0, 150, 450, 1350) if name == "photographs" else (0, 150, 450)
-    return Experiment(f"fans-{name}", _DATA[name], RIVALS, budgets=budgets)
+    return Denoising(f"fans-{name}", _DATA[name], RIVALS, budgets=budgets)
 
 
-def _terms(alpha: int) -> Experiment:
-    return Experiment(
+def _terms(alpha: int) -> Denoising:
+    return Denoising(
         f"terms-{alpha}",
         Data("power_law", options={"alpha": float(alpha)}),
         _TERMS[:1] if alpha == 0 else _TERMS,
@@ -55,7 +55,7 @@ def _terms(alpha: int) -> Experiment:
     )
 
 
-def _faults(name: str) -> Experiment:
+def _faults(name: str) -> Denoising:
     arms = [
         Arm(label, "fans_as_published", {"faults": faults}, method="euler")
         for label, faults in {
@@ -66,10 +66,10 @@ def _faults(name: str) -> Experiment:
             "all repaired": [],
         }.items()
     ]
-    return Experiment(f"faults-{name}", _DATA[name], tuple(arms), budgets=(450,), sampler_steps=(100,))
+    return Denoising(f"faults-{name}", _DATA[name], tuple(arms), budgets=(450,), sampler_steps=(100,))
 
 
-_CPU = {
+_CPU: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
         *map(_compared, _DATA),
@@ -81,9 +81,9 @@ _CPU = {
 
 def _paper(
     name: str, data: Data, *, widths: tuple[int, ...] = (128, 128, 256, 256, 512), samples: int = 10_000
-) -> Experiment:
+) -> Denoising:
     """The published comparison at its own scale: the U-Net of DDPM, T = 1000, 200 000 steps."""
-    return Experiment(
+    return Denoising(
         name,
         data,
         RIVALS,
@@ -106,7 +106,7 @@ def _paper(
 # Six held-out images for every sample are needed, none resampled or shown twice: CIFAR-10 has 20 000 to
 # spare if 40 000 are for training. Of larger originals there are as many crops as one wants.
 _CIFAR = {"column": "img", "hub_split": {"train": "train[:40000]", "test": "train[40000:]+test"}}
-_GPU = {
+_GPU: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
         _paper(
@@ -165,7 +165,7 @@ def get(name: str, scale: Scale = "cpu", *, fid: bool = False) -> Experiment:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"no experiment {name!r} at scale {scale!r}: {hint}there are {', '.join(known)}")
-    found = smoke(known[name]) if scale == "smoke" else known[name]
+    found = known[name].smoke() if scale == "smoke" else known[name]
     if fid and found.samples <= _FID_FEATURES:
         raise ValueError(
             f"the FID needs more than {_FID_FEATURES} samples, and {name!r} at scale {scale!r} has"

@@ -17,10 +17,12 @@ from accelerate import Accelerator
 from fans import checkpoints
 from fans.runs import registry, results
 from fans.runs.config import Experiment, Scale
+from fans.runs.grid import choose
+from fans.runs.kinds import run_of
 from fans.runs.machine import die_with_parent, locked, on_main, processes
 from fans.runs.publish import Grids, clean, publish
 from fans.runs.results import Result, StaleError
-from fans.runs.train import Run, choose, outcome, train
+from fans.runs.train import Run, outcome, train
 
 Report = Callable[[str], None]
 
@@ -96,7 +98,7 @@ def _begin(
         shutil.rmtree(work, ignore_errors=True)  # a call that was killed may have left it
         clean(place)
         return None
-    now = results.fingerprint(experiment)
+    now = results.fingerprint(experiment, place.parent)
     if work.exists() and (force or not _same_plan(work / "plan.json", experiment, now)):
         report(f"{experiment.name}: begins anew" + ("" if force else ", since configuration or code changed"))
         (work / "plan.json").unlink(missing_ok=True)  # a call killed here must not take over the rest
@@ -150,7 +152,7 @@ def _run_all(
     chosen = _each(choose, gridded, workers, lambda job: say(f"grid of {job[2].name}"))
     grids = {arm.name: found for (_, _, arm), found in zip(gridded, chosen, strict=True)}
     every = [
-        Run(experiment, arm, seed, grids[arm.name][0] if arm.name in grids else arm.options)
+        run_of(experiment, arm, seed, grids[arm.name][0] if arm.name in grids else arm.options, work.parent)
         for seed in range(experiment.seeds)
         for arm in experiment.arms
     ]

@@ -31,11 +31,11 @@ from torch import Tensor, nn
 from fans.features import extract
 from fans.process import SpectralProcess
 from fans.runs import registry
-from fans.runs.config import Arm, Experiment, Scale, smoke
+from fans.runs.config import Experiment, Scale
 from fans.runs.data import images_of
-from fans.runs.judge import judge
+from fans.runs.denoising import DenoisingRun
+from fans.runs.kinds import run_of
 from fans.runs.machine import Alone, one_thread
-from fans.runs.train import Run, network_of, process_of
 
 FORMAT = "fans results, version 1"
 TOLERANCE = 2e-3  # of the fingerprint: machines round differently, changed code differs more
@@ -80,7 +80,7 @@ class Result:
         name = arm if arm == "real" else self.arm(arm).name
         return load_file(self.folder / "samples.safetensors")[name].float()
 
-    def arm(self, name: str) -> Arm:
+    def arm(self, name: str) -> Any:
         """An arm by name, with the options that validation chose.
 
         Raises:
@@ -95,19 +95,25 @@ class Result:
         """Process and network of seed 0 after the last budget, for standardised images (``manifest``).
 
         Raises:
+            ValueError: no such arm, or an experiment without denoisers.
+        """
+        arm, spectrum = self.arm(name), load_file(self.folder / "weights.safetensors")["spectrum"]
+        run = run_of(self.experiment, arm, 0, arm.options, self.folder.parent)
+        if not isinstance(run, DenoisingRun):
+            raise ValueError(f"{self.experiment.name} trains no denoisers: `weights` has what it trained")
+        noising = run.process(spectrum)
+        network = run.network(noising, spectrum)
+        network.load_state_dict(self.weights(name))
+        return noising, network.eval().requires_grad_(False)
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """What seed 0 of an arm learned, after the last budget.
+
+        Raises:
             ValueError: no such arm.
         """
-        arm, tensors = self.arm(name), load_file(self.folder / "weights.safetensors")
-        spectrum = tensors["spectrum"]
-        noising = process_of(arm, spectrum, self.experiment.timesteps)
-        network = network_of(arm, self.experiment, noising, spectrum, 0)
-        own = {
-            key.removeprefix(f"{name}/"): value
-            for key, value in tensors.items()
-            if key.startswith(f"{name}/")
-        }
-        network.load_state_dict(own)
-        return noising, network.eval().requires_grad_(False)
+        tensors, prefix = load_file(self.folder / "weights.safetensors"), f"{self.arm(name).name}/"
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def home(folder: Path | str | None = None) -> Path:
@@ -195,7 +201,8 @@ def check(name: str, *, folder: Path | str | None = None) -> Result:
         StaleError: says what differs.
     """
     result = load(name, folder=folder)
-    then, now = result.manifest["fingerprint"], fingerprint(result.experiment)
+    then = result.manifest["fingerprint"]
+    now = fingerprint(result.experiment, result.folder.parent)
     different = differences(then, now)
     if different:
         first = different[0]
@@ -208,25 +215,27 @@ def check(name: str, *, folder: Path | str | None = None) -> Result:
     return result
 
 
-def fingerprint(experiment: Experiment) -> dict[str, float]:
+def fingerprint(experiment: Experiment, home: Path) -> dict[str, float]:
     """Numbers that change when configuration, code or data do: those of the experiment's smoke form.
 
     Loss and measures after two steps for every arm, and the mean of each named feature of four images. It is
-    computed on the CPU in single precision with one thread, so that machines agree.
+    computed on the CPU in single precision with one thread, so that machines agree. Runs that build on the
+    results of others add numbers of those.
     """
-    small = replace(smoke(experiment), budgets=(2,), precision="fp32")
+    small = replace(experiment.smoke(), budgets=(2,), precision="fp32")
     with one_thread():
         images = images_of(small.data, small.samples)
         own = [name for name in experiment.features if name != "inception"]  # which is not our code
         numbers = {f"features {name}": float(extract(name, images.test[:4]).mean()) for name in own}
-        for arm in small.arms:
-            run = Run(small, arm, 0, arm.grid[0] if arm.grid else arm.options)
-            trainer = run.trainer(images, None, steps=2, accelerator=Alone())
-            trainer.run()
-            numbers[f"{arm.name} loss"] = trainer.history[-1]["loss"]
-            for found in judge(run.judged(trainer, images), 2)[0]:
-                if found.measure.startswith(("bound", "total", "sampler", "slope", "FD")):
+        for arm, whole in zip(small.arms, experiment.arms, strict=True):
+            run = run_of(small, arm, 0, arm.grid[0] if arm.grid else arm.options, None)
+            course = run.trainer(images, None, steps=2, accelerator=Alone())
+            course.run()
+            numbers[f"{arm.name} loss"] = course.history[-1]["loss"]
+            for found in run.judge(course, images, 2)[0]:
+                if found.measure.startswith(run.telling):
                     numbers[f"{arm.name} {found.measure}"] = found.value
+            numbers |= run_of(experiment, whole, 0, whole.options, home).inherited()
     return numbers
 
 

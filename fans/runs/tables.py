@@ -47,7 +47,7 @@ def scores(
     rows = table[(table.measure == measure) & (table.arm == arm)]
     rows = rows[rows.budget == (result.experiment.budgets[-1] if budget is None else budget)]
     if rows.steps.notna().any():
-        rows = rows[rows.steps == (result.experiment.sampler_steps[0] if steps is None else steps)]
+        rows = rows[rows.steps == (rows.steps.iloc[0] if steps is None else steps)]
     if rows.empty and not missing:
         raise ValueError(
             f"{result.experiment.name} has no {measure!r} of {arm!r} at budget={budget}, steps={steps}; its"

@@ -1,126 +1,107 @@
-"""One run of an experiment: an arm with a seed, trained through all budgets and judged after each."""
+"""One run of an experiment: an arm with a seed, trained through all budgets and judged after each.
+
+What is trained, and how it is judged, says the kind of experiment by a class of its own: see ``Run``.
+"""
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from fans import checkpoints, process
-from fans.evaluation import evaluate
-from fans.nets import LinearDenoiser, Preconditioned, UNet, UNetConfig
-from fans.process import SpectralProcess, plane_mean
-from fans.runs.config import Arm, Experiment, Options
+from fans import checkpoints
+from fans.runs.config import Method, Options
 from fans.runs.data import Images, images_of
-from fans.runs.judge import BANDS, Judged, Measure, draw, judge
-from fans.runs.machine import on_main, one_thread, processes
-from fans.training import Record, Trainer, TrainingConfig
+from fans.runs.machine import on_main, one_thread
+from fans.training import Record
 
-GRID_SEED = 100  # of the runs of a grid
-LINEAR_RATE = 10.0  # a gain takes larger steps than a weight of a network
+SHOWN = 16  # samples kept for figures
 
 
-def process_of(arm: Arm, spectrum: Tensor, timesteps: int, options: Options | None = None) -> SpectralProcess:
-    """The noising process of an arm, for data of this spectrum."""
-    height, half = spectrum.shape
-    common = {"size": (height, 2 * (half - 1)), "timesteps": timesteps}
-    options = arm.options if options is None else options
-    build = getattr(process, arm.process)
-    if arm.process in ("white", "power_law"):
-        made = build(**options, **common)
-    else:
-        made = build(spectrum, **options, **common)
-    assert isinstance(made, SpectralProcess)
-    return made
+class Measure(NamedTuple):
+    """One number about one arm; what does not apply is None."""
+
+    arm: str
+    seed: int
+    budget: int
+    steps: int | None
+    measure: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+    unit: str = ""
 
 
-def _seen(arm: Arm, spectrum: Tensor) -> Tensor:
-    """The spectrum as preconditioner and loss of an arm see it: one number for the scalar control."""
-    if arm.precondition != "scalar":
-        return spectrum
-    height, half = spectrum.shape
-    return plane_mean(spectrum, (height, 2 * (half - 1))).expand_as(spectrum)
-
-
-def network_of(
-    arm: Arm, experiment: Experiment, noising: SpectralProcess, spectrum: Tensor, seed: int
-) -> nn.Module:
-    """The network of an arm with its initial weights."""
-    if arm.network == "linear":
-        return LinearDenoiser(noising.size, noising.timesteps)
-    sizes = UNetConfig(
-        channels=experiment.data.channels,
-        widths=experiment.widths,
-        layers=experiment.layers,
-        attention=experiment.attention,
-        groups=experiment.groups,
-    )
-    network = UNet(sizes, seed=seed)
-    return network if arm.precondition == "none" else Preconditioned(network, noising, _seen(arm, spectrum))
-
-
-def slug(arm: Arm) -> str:
+def slug(arm: Method) -> str:
     """The name of an arm as part of a file name."""
     return "-".join(arm.name.replace(",", "").lower().split())
 
 
-@dataclass(frozen=True)
-class Run:
-    """An arm with a seed, and the options of its process that validation may have chosen."""
+class Course(Protocol):
+    """A training run in progress, such as a ``fans.training.Trainer``.
 
-    experiment: Experiment
-    arm: Arm
+    It resumes from its folder, and a run that was interrupted ends as one that was not.
+    """
+
+    step: int
+    history: list[Record]
+    accelerator: Any
+
+    def run(self, *, until: int | None = None) -> list[Record]:
+        """Train to a step, the last one unless given."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is published of the networks as they are now."""
+
+
+@dataclass(frozen=True)
+class Run(ABC):
+    """An arm with a seed; each kind of experiment has a class of its own.
+
+    Attributes:
+        experiment, arm, seed: which one.
+        options: of the arm, which validation may have chosen.
+        home: folder of all results, for runs that build on those of another experiment; None in the smoke
+            form, which builds on nothing.
+        telling: beginnings of the names of measures that go into fingerprints.
+    """
+
+    experiment: Any
+    arm: Any
     seed: int
     options: Options
+    home: Path | None = None
+    telling: ClassVar[tuple[str, ...]] = ("",)
 
     @property
     def folder(self) -> str:
         """Name of its folder among those of the experiment."""
         return f"{slug(self.arm)}-{self.seed}"
 
-    def config(self, steps: int) -> TrainingConfig:
-        """The numbers of its training."""
-        experiment, arm = self.experiment, self.arm
-        return TrainingConfig(
-            steps=max(steps, 1),
-            batch=experiment.batch,
-            seed=self.seed,
-            prediction=arm.prediction,
-            loss=arm.loss,
-            rate=experiment.rate * (LINEAR_RATE if arm.network == "linear" else 1),
-            decay="constant",
-            ema=experiment.ema,
-            precision=experiment.precision,
-            log_every=max(1, steps // 24),
-            save_every=2000,
-        )
+    @abstractmethod
+    def trainer(self, images: Images, folder: Path | None, *, steps: int, accelerator: Any = None) -> Any:
+        """The course of the training, resumed from its folder, in these or all launched processes."""
 
-    def trainer(self, images: Images, folder: Path | None, *, steps: int, accelerator: Any = None) -> Trainer:
-        """The training run, resumed from its folder, in these or all launched processes."""
-        noising = process_of(self.arm, images.spectrum, self.experiment.timesteps, self.options)
-        network = network_of(self.arm, self.experiment, noising, images.spectrum, self.seed)
-        return Trainer(
-            network,
-            images.train,
-            noising,
-            self.config(steps),
-            folder=folder,
-            spectrum=_seen(self.arm, images.spectrum),
-            accelerator=accelerator,
-        )
+    @abstractmethod
+    def judge(self, course: Any, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
+        """Every measure of the networks as they are now, and up to 16 images to show."""
 
-    def judged(self, trainer: Trainer, images: Images) -> Judged:
-        """The averaged network as it is now."""
-        denoiser = trainer.denoiser().to(trainer.accelerator.device)
-        return Judged(self.experiment, self.arm, self.seed, trainer.process, denoiser, images)
+    def distance(self, course: Any, images: Images) -> tuple[float, float]:
+        """What a grid is chosen by: a distance to the validation images, and its floor."""
+        raise NotImplementedError(f"{type(self).__name__} has no grid: leave {self.arm.name!r} without one")
+
+    def inherited(self) -> dict[str, float]:
+        """Numbers of other results that this run builds on, for the fingerprint."""
+        return {}
 
 
 def train(run: Run, folder: Path) -> None:
@@ -131,30 +112,30 @@ def train(run: Run, folder: Path) -> None:
     """
     with one_thread(unless_cuda=True):
         images = images_of(run.experiment.data, run.experiment.samples)
-        trainer = run.trainer(images, folder, steps=run.experiment.budgets[-1])
+        course = run.trainer(images, folder, steps=run.experiment.budgets[-1])
         for budget in run.experiment.budgets_of(run.seed):
-            trainer.run(until=budget)
-            on_main(trainer.accelerator, partial(_judge, run, trainer, images, folder, budget))
-        on_main(trainer.accelerator, partial(_finish, trainer, folder))
+            course.run(until=budget)
+            on_main(course.accelerator, partial(_judge, run, course, images, folder, budget))
+        on_main(course.accelerator, partial(_finish, course, folder))
 
 
-def _judge(run: Run, trainer: Trainer, images: Images, folder: Path, budget: int) -> None:
+def _judge(run: Run, course: Course, images: Images, folder: Path, budget: int) -> None:
     done = folder / f"measures-{budget}.json"
     if done.exists():
         return
-    if trainer.step != budget:
+    if course.step != budget:
         raise ValueError(
-            f"{done} is missing, but the run is at step {trainer.step} already: delete {folder} to train anew"
+            f"{done} is missing, but the run is at step {course.step} already: delete {folder} to train anew"
         )
-    measures, shown = judge(run.judged(trainer, images), budget)
+    measures, shown = run.judge(course, images, budget)
     _write_tensors(folder / "samples.safetensors", {"samples": shown})
     checkpoints.write(done, json.dumps(measures).encode())
 
 
-def _finish(trainer: Trainer, folder: Path) -> None:
+def _finish(course: Course, folder: Path) -> None:
     """Weights, and the curve last; the checkpoints, large for large networks, have served."""
-    _write_tensors(folder / "weights.safetensors", trainer.denoiser().state_dict())
-    checkpoints.write(folder / "curve.json", json.dumps(trainer.history).encode())
+    _write_tensors(folder / "weights.safetensors", course.weights())
+    checkpoints.write(folder / "curve.json", json.dumps(course.history).encode())
     for path in checkpoints.every(folder):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -185,17 +166,17 @@ def outcome(run: Run, folder: Path) -> Outcome:
     rows = [
         row
         for budget in run.experiment.budgets_of(run.seed)
-        for row in _read(folder / f"measures-{budget}.json", json.loads)
+        for row in read(folder / f"measures-{budget}.json", json.loads)
     ]
     return Outcome(
         [Measure(*row) for row in rows],
-        _read(folder / "curve.json", json.loads),
-        _read(folder / "weights.safetensors", load),
-        _read(folder / "samples.safetensors", load)["samples"],
+        read(folder / "curve.json", json.loads),
+        read(folder / "weights.safetensors", load),
+        read(folder / "samples.safetensors", load)["samples"],
     )
 
 
-def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+def read(path: Path, parse: Callable[[bytes], Any]) -> Any:
     try:
         return parse(path.read_bytes())
     except (ValueError, SafetensorError) as error:
@@ -209,49 +190,3 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         for name, value in tensors.items()
     }
     checkpoints.write(path, save(small))
-
-
-def choose(experiment: Experiment, folder: Path, arm: Arm) -> tuple[Options, list[Measure]]:
-    """The options of a grid whose samples come closest to the validation images, and all distances."""
-    done, accelerator = folder / f"grid-{slug(arm)}.json", processes()
-    distances: list[tuple[float, float]] = on_main(accelerator, partial(_distances, done))
-    with one_thread(unless_cuda=True):
-        for options in arm.grid[len(distances) :]:
-            run = Run(experiment, replace(arm, options=options, grid=()), GRID_SEED, options)
-            images = images_of(experiment.data, experiment.samples)
-            trainer = run.trainer(images, None, steps=experiment.grid_steps)
-            trainer.run()
-            distances.append(on_main(accelerator, partial(_distance, run.judged(trainer, images))))
-            on_main(accelerator, partial(checkpoints.write, done, json.dumps(distances).encode()))
-    best = arm.grid[int(np.argmin([value for value, _ in distances]))]
-    return best, [_grid_row(experiment, arm, *pair) for pair in zip(arm.grid, distances, strict=True)]
-
-
-def _distances(done: Path) -> list[tuple[float, float]]:
-    """Those of the first options of a grid, from an earlier call."""
-    try:
-        found: list[tuple[float, float]] = _read(done, json.loads)
-    except (FileNotFoundError, ValueError):
-        return []
-    return found
-
-
-def _distance(case: Judged) -> tuple[float, float]:
-    """Distance of samples to the validation images, and its floor."""
-    name, images = case.experiment.features[-1], case.images
-    drawn, _ = draw(case, case.experiment.sampler_steps[0])
-    pair = (images.restored(x) for x in (drawn, images.validate))
-    result = evaluate(*pair, features=(name,), bands=BANDS, resamples=100)
-    return result.generated.frechet[name], result.floor.frechet[name]
-
-
-def _grid_row(experiment: Experiment, arm: Arm, options: Options, distance: tuple[float, float]) -> Measure:
-    return Measure(
-        f"{arm.name} {' '.join(f'{key}={value:g}' for key, value in options.items())}",
-        GRID_SEED,
-        experiment.grid_steps,
-        experiment.sampler_steps[0],
-        f"FD_{experiment.features[-1]}",
-        distance[0],
-        floor=distance[1],
-    )

@@ -187,6 +187,10 @@ class Trainer:
             copy.load_state_dict(self.network.state_dict() | self._averaged())
         return copy
 
+    def weights(self) -> dict[str, Tensor]:
+        """Tensors of ``denoiser()``."""
+        return self.denoiser().state_dict()
+
     def _averaged(self) -> dict[str, Tensor]:
         return dict(zip(self._names, self._ema.shadow_params, strict=True))
 
