@@ -1,16 +1,14 @@
 """Speed of wavelet transforms beside ptwt and pytorch_wavelets, and of the wavelet-gated U-Net.
 
-    PYTHONPATH=tests python benchmarks/wavelet.py [--rounds 61] [--out benchmarks/wavelet.json]
+    python benchmarks/wavelet.py [--rounds 61] [--out benchmarks/wavelet.json]
 
-Transform and inverse of (32, 3, 64, 64) over 3 levels, and a training step beside that of the plain U-Net of
-the same widths. Every candidate is checked before it is timed. Both then take turns in one process with one
-thread: what counts is the ratio of their CPU times within a round, median and quartiles. Packages that are
-missing are left out. Always there are strided convolutions and their transposes, with four two-dimensional
-filters, as ptwt has it, and along one axis after the other, as pytorch_wavelets has it.
+Transform and inverse of (32, 3, 64, 64) over 3 levels, without gradients and with them, and a training step
+beside that of the plain U-Net of the same widths. At 512 x 512 pixels convolutions win; that row has no bar.
+Every candidate is checked before it is timed. Both then take turns in one process with one
+thread: what counts is the ratio of their CPU times within a round, median and quartiles.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -18,83 +16,44 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
 from time import process_time
 
+import ptwt
 import torch
-from test_wavelet import daubechies
+from pytorch_wavelets import DWTForward, DWTInverse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fans import process
 from fans.nets import UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
-from fans.nets.dwt import Wavelet, filters, wavedec2, waverec2
+from fans.nets.dwt import wavedec2, waverec2
 from fans.training import Trainer, TrainingConfig
 
 Run = Callable[[], object]
-Summary = dict[str, float]
-SHAPE, LEVEL, CALLS = (32, 3, 64, 64), 3, 5
-NAMES = {"haar": 1, "db2": 2, "db4": 4, "db8": 8}
+Summary = dict[str, float | None]
 # A transform and its inverse: coefficients in the order of PyWavelets, coarse to fine, and images again.
 RoundTrip = Callable[[Tensor], tuple[list[Tensor], Tensor]]
+LEVEL, CALLS = 3, 3
+NAMES, SHAPE = ["haar", "db2", "db4", "db8"], (32, 3, 64, 64)
+LARGE, LARGE_SHAPE = ["db4"], (1, 3, 512, 512)
 
 
 # Transforms
 
 
-def ours(wavelet: Wavelet, x: Tensor) -> tuple[list[Tensor], Tensor]:
-    pyramid = wavedec2(x, wavelet, level=LEVEL)
-    return [pyramid.ll, *(band for high in pyramid.details for band in high)], waverec2(pyramid, wavelet)
-
-
-def convolutions(wavelet: Wavelet, *, separable: bool) -> RoundTrip:
-    """Strided convolutions on images padded around the torus, and their transposes, cropped."""
-    taps = torch.tensor(filters(wavelet)).flip(1)
-    length = taps.shape[1]
-    passes = [taps.view(2, 1, 1, length), taps.view(2, 1, length, 1)]
-    if not separable:
-        passes = [torch.einsum("wi,hj->whji", taps, taps).reshape(4, 1, length, length)]
-
-    def padded(x: Tensor, margins: list[int]) -> Tensor:
-        return F.pad(x, [margins[1]] * 2 + [margins[0]] * 2, mode="circular") if any(margins) else x
-
-    def there(x: Tensor) -> Tensor:
-        y = x.reshape(-1, 1, *x.shape[-2:])
-        for kernels in passes:
-            stride = [2 if n > 1 else 1 for n in kernels.shape[2:]]
-            y = F.conv2d(padded(y, [max(0, n // 2 - 1) for n in kernels.shape[2:]]), kernels, stride=stride)
-            y = y.flatten(0, 1)[:, None]
-        return y.view(*x.shape[:-2], 4, *y.shape[-2:])
-
-    def back(bands: Tensor) -> Tensor:
-        y = bands.flatten(0, -3)
-        for kernels in reversed(passes):
-            y = y.view(-1, len(kernels), *y.shape[-2:])
-            stride = [2 if n > 1 else 1 for n in kernels.shape[2:]]
-            margins = [n // 4 for n in kernels.shape[2:]]
-            h, w = (n * s for n, s in zip(y.shape[-2:], stride, strict=True))
-            y = F.conv_transpose2d(padded(y, margins), kernels, stride=stride)
-            top, left = (max(0, n // 2 - 1) + 2 * (n // 4) for n in kernels.shape[2:])
-            y = y[..., top : top + h, left : left + w]
-        return y.reshape(*bands.shape[:-3], *y.shape[-2:])
-
+def ours(name: str) -> RoundTrip:
     def run(x: Tensor) -> tuple[list[Tensor], Tensor]:
-        levels = []
-        for _ in range(LEVEL):
-            levels.insert(0, there(x))
-            x = levels[0][..., 0, :, :]
-        found = [x, *(band for bands in levels for band in bands.unbind(-3)[1:])]
-        for bands in levels:
-            x = back(torch.cat((x.unsqueeze(-3), bands[..., 1:, :, :]), -3))
-        return found, x
+        pyramid = wavedec2(x, name, level=LEVEL)
+        return [pyramid.ll, *(band for high in pyramid.details for band in high)], waverec2(pyramid, name)
 
     return run
 
 
 def by_ptwt(name: str) -> RoundTrip:
-    """Its mode ``periodic``, which keeps more coefficients than pixels if filters are longer than Haar's."""
-    ptwt = importlib.import_module("ptwt")
+    """Convolutions, mode ``periodic``, which keeps more coefficients than pixels after longer filters."""
 
     def run(x: Tensor) -> tuple[list[Tensor], Tensor]:
         found = ptwt.wavedec2(x, name, level=LEVEL, mode="periodic")
@@ -103,11 +62,21 @@ def by_ptwt(name: str) -> RoundTrip:
     return run
 
 
+def by_matrices_of_ptwt(name: str) -> RoundTrip:
+    """Sparse orthogonal matrices, with other filters at the edges; LH and HL are exchanged."""
+    there, back = ptwt.MatrixWavedec2(name, level=LEVEL), ptwt.MatrixWaverec2(name)
+
+    def run(x: Tensor) -> tuple[list[Tensor], Tensor]:
+        found = there(x)
+        return [found[0], *(band for lh, hl, hh in found[1:] for band in (hl, lh, hh))], back(found)
+
+    return run
+
+
 def by_pytorch_wavelets(name: str) -> RoundTrip:
-    """Its mode ``periodization``, the same transform."""
-    package = importlib.import_module("pytorch_wavelets")
-    there = package.DWTForward(J=LEVEL, wave=name, mode="periodization")
-    back = package.DWTInverse(wave=name, mode="periodization")
+    """Convolutions along one axis after the other, mode ``periodization``, the same transform."""
+    there = DWTForward(J=LEVEL, wave=name, mode="periodization")
+    back = DWTInverse(wave=name, mode="periodization")
 
     def run(x: Tensor) -> tuple[list[Tensor], Tensor]:
         ll, details = there(x)
@@ -116,49 +85,53 @@ def by_pytorch_wavelets(name: str) -> RoundTrip:
     return run
 
 
-def competitors(name: str, wavelet: Wavelet) -> dict[str, RoundTrip]:
-    found = {
-        "convolutions in 2-D": convolutions(wavelet, separable=False),
-        "convolutions by axis": convolutions(wavelet, separable=True),
-    }
-    for package, build in (("ptwt", by_ptwt), ("pytorch_wavelets", by_pytorch_wavelets)):
-        if importlib.util.find_spec(package):
-            found[package] = build(name)
-    return found
+RIVALS = {"ptwt": by_ptwt, "ptwt, matrices": by_matrices_of_ptwt, "pytorch_wavelets": by_pytorch_wavelets}
 
 
-def check(title: str, run: RoundTrip, x: Tensor, wavelet: Wavelet, *, same: bool) -> None:
-    """Images come back; and the coefficients are ours, if it is the same transform."""
+def check(title: str, run: RoundTrip, x: Tensor, same: RoundTrip | None) -> None:
+    """Images come back, so that gradients do; and coefficients are those of the same transform, if any is."""
     coefficients, back = run(x)
-    error = float((back - x).abs().max())
+    pairs = [(back, x), (gradient(run, x, x), x)]
     if same:
-        pairs = zip(coefficients, ours(wavelet, x)[0], strict=True)
-        error = max(error, *(float((a - b).abs().max()) for a, b in pairs))
-    if error > 2e-5:
+        pairs += zip(coefficients, same(x)[0], strict=True)
+    error = max(float((a - b).abs().max()) for a, b in pairs)
+    if not error <= 2e-5:
         raise SystemExit(f"{title}: {error} off: nothing was timed")
 
 
+def gradient(run: RoundTrip, x: Tensor, outer: Tensor) -> Tensor:
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(run(x)[1], x, outer)[0]
+
+
 def transforms(rounds: int) -> dict[str, Summary]:
-    """Time of ours over that of each competitor, per wavelet."""
-    x, found = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)), {}
-    for name, moments in NAMES.items():
-        wavelet: Wavelet = name if importlib.util.find_spec("pywt") else daubechies(moments)
-        mine: RoundTrip = partial(ours, wavelet)
-        check("fans", mine, x, wavelet, same=True)
-        for rival, run in competitors(name, wavelet).items():
-            check(f"{rival}, {name}", run, x, wavelet, same=rival != "ptwt" or name == "haar")
-            title = f"{name}, DWT and inverse / {rival}"
-            found[title] = compared(title, repeated(mine, x), repeated(run, x), rounds, 1.0)
+    """Time of ours over that of each rival, per wavelet, there and back, without and with gradients."""
+    found = {}
+    cases = [(name, SHAPE, 1.0) for name in NAMES] + [(name, LARGE_SHAPE, None) for name in LARGE]
+    for name, shape, bar in cases:
+        x, mine = torch.randn(shape, generator=torch.Generator().manual_seed(0)), ours(name)
+        for rival, build in RIVALS.items():
+            theirs = build(name)
+            same = rival == "pytorch_wavelets" or name == "haar"
+            check(f"fans, {name}", mine, x, None)
+            check(f"{rival}, {name}", theirs, x, mine if same else None)
+            for kind, timed in {"forward": forward, "with gradients": with_gradients}.items():
+                title = f"{name} {shape[-1]} x {shape[-1]}, {kind} / {rival}"
+                found[title] = compared(
+                    title, partial(timed, mine, x), partial(timed, theirs, x), rounds, bar
+                )
     return found
 
 
-def repeated(run: RoundTrip, x: Tensor) -> Run:
-    def several() -> None:
-        with torch.no_grad():
-            for _ in range(CALLS):
-                run(x)
+def forward(run: RoundTrip, x: Tensor) -> None:
+    with torch.no_grad():
+        for _ in range(CALLS):
+            run(x)
 
-    return several
+
+def with_gradients(run: RoundTrip, x: Tensor) -> None:
+    for _ in range(CALLS):
+        gradient(run, x, x)
 
 
 # Training
@@ -193,7 +166,7 @@ def step(network: nn.Module, size: int) -> Run:
 # Comparing
 
 
-def compared(title: str, mine: Run, theirs: Run, rounds: int, bar: float) -> Summary:
+def compared(title: str, mine: Run, theirs: Run, rounds: int, bar: float | None) -> Summary:
     """Print and return quartiles; a median more than two standard errors above the bar misses it."""
     ratios = []
     for i in range(rounds + 2):
@@ -204,10 +177,10 @@ def compared(title: str, mine: Run, theirs: Run, rounds: int, bar: float) -> Sum
     lower, median, upper = quantiles(ratios, n=4)
     error = 0.93 * (upper - lower) / rounds**0.5  # of the median, if ratios scatter normally
     row = {"median": median, "error": error, "lower": lower, "upper": upper, "bar": bar}
-    missed = median - 2 * error > bar
+    missed = bar is not None and median - 2 * error > bar
     line = "{median:.3f} ± {error:.3f} [{lower:.3f}, {upper:.3f}], bar {bar}".format(**row)
-    print(f"{title:52}{line}{'  MISSED' if missed else ''}", flush=True)
-    return {key: round(value, 4) for key, value in row.items()} | {"missed": missed}
+    print(f"{title:54}{line}{'  MISSED' if missed else ''}", flush=True)
+    return {key: value and round(value, 4) for key, value in row.items()} | {"missed": missed}
 
 
 def seconds(run: Run) -> float:
@@ -223,11 +196,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the figures there, as JSON")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    load = [round(os.getloadavg()[0], 1)]
     found = transforms(options.rounds) | training(options.rounds)
-    made_with = {"python": platform.python_version(), "torch": torch.__version__, "load": os.getloadavg()[0]}
+    load.append(round(os.getloadavg()[0], 1))
+    packages = ("torch", "ptwt", "pytorch_wavelets", "pywavelets")
+    made_with = {"python": platform.python_version()} | {name: version(name) for name in packages}
     if options.out:
         options.out.write_text(
-            json.dumps({"threads": 1, "made with": made_with, "ratios": found}, indent=1) + "\n"
+            json.dumps({"threads": 1, "load": load, "made with": made_with, "ratios": found}, indent=1) + "\n"
         )
     if any(row["missed"] for row in found.values()):
         sys.exit("a bar was missed")

@@ -7,9 +7,9 @@ value:
 .. math:: y_k = \sum_j h_j\, x_{(2k + L/2 - j) \bmod N}.
 
 Along one axis that is an orthogonal matrix W, its rows h then g, and in the plane ``Y = W X W^T``. So it is
-computed, by two matrix products: there and back, or with gradients, they take less time than convolutions at
-the sizes of this book. Their time per pixel grows with N, so that for large photographs convolutions are
-better. Haar needs sums and differences only.
+computed, by two matrix products: at the sizes of this book they take less time than convolutions. Their time
+per pixel grows with N, so that convolutions are better from 200 (db2) to 400 pixels a side (db8) on. Haar
+needs sums and differences only.
 
 >>> bands = dwt2(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
 >>> [band.item() for band in bands]
@@ -19,35 +19,22 @@ tensor([[1., 2.],
         [3., 4.]])
 """
 
-import importlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import pywt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+Wavelet: TypeAlias = str | pywt.Wavelet
+Filters = tuple[tuple[float, ...], tuple[float, ...]]
+
 _HAAR = ((0.5**0.5, 0.5**0.5), (-(0.5**0.5), 0.5**0.5))
 _ORTHONORMAL = 1e-6  # Parseval in single precision needs no better; tables of filters are good to 1e-10
 _NAMES = "haar, db1 to db38, sym2 to sym20 and coif1 to coif17"
-
-
-class FilterBank(Protocol):
-    """What is needed of a ``pywt.Wavelet``: the filters of its decomposition, as PyWavelets orders them."""
-
-    @property
-    def dec_lo(self) -> Sequence[float]:
-        """Low-pass filter h."""
-
-    @property
-    def dec_hi(self) -> Sequence[float]:
-        """High-pass filter g."""
-
-
-Wavelet = str | FilterBank
-Filters = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Bands(NamedTuple):
@@ -95,12 +82,10 @@ def dwt2(x: Tensor, wavelet: Wavelet = "haar") -> Bands:
 
     Args:
         x: images (..., H, W), sizes even and not below the length of the filters.
-        wavelet: name of an orthogonal wavelet of PyWavelets, or a ``pywt.Wavelet``; only haar works without
-            that package.
+        wavelet: name of an orthogonal wavelet of PyWavelets, or a ``pywt.Wavelet``.
 
     Raises:
         ValueError: sizes that do not fit, or a wavelet that is not known or not orthogonal.
-        ImportError: the wavelet needs PyWavelets.
 
     >>> dwt2(torch.ones(2, 3, 8, 8)).ll.shape
     torch.Size([2, 3, 4, 4])
@@ -201,48 +186,37 @@ def analysis_matrix(wavelet: Wavelet, size: int) -> Tensor:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def filters(wavelet: Wavelet) -> Filters:
-    """Low-pass and high-pass filter of a wavelet, after a check that they are orthonormal.
+    """Low-pass filter h and high-pass filter g of a wavelet, after a check that they are orthonormal.
 
     Raises:
         ValueError: the wavelet is unknown or not orthogonal.
-        ImportError: PyWavelets is missing.
+
+    >>> h, g = filters("db2")
+    >>> [round(sum(taps), 6) for taps in (h, g)]  # sqrt 2 and no mean
+    [1.414214, 0.0]
     """
     if isinstance(wavelet, str):
-        return _filters_of(wavelet)
-    if not (hasattr(wavelet, "dec_lo") and hasattr(wavelet, "dec_hi")):
-        raise ValueError(f"wavelet {wavelet!r}: must be a name or have filters dec_lo and dec_hi")
-    return _orthonormal(tuple(wavelet.dec_lo), tuple(wavelet.dec_hi), getattr(wavelet, "name", "given"))
+        try:
+            wavelet = pywt.Wavelet(wavelet)
+        except (ValueError, TypeError) as error:  # the latter for an empty name
+            raise ValueError(f"wavelet {wavelet!r} is unknown: orthogonal ones are {_NAMES}") from error
+    if not isinstance(wavelet, pywt.Wavelet):
+        raise ValueError(f"wavelet {wavelet!r}: must be a name or a pywt.Wavelet")
+    return _orthonormal((tuple(wavelet.dec_lo), tuple(wavelet.dec_hi)), wavelet.name)
 
 
 @lru_cache
-def _filters_of(name: str) -> Filters:
-    if name.lower() in ("haar", "db1"):
-        return _HAAR
-    try:
-        pywt: Any = importlib.import_module("pywt")
-    except ImportError as error:
-        raise ImportError(f"wavelet {name!r} needs PyWavelets: pip install pywavelets") from error
-    try:
-        found = pywt.Wavelet(name)
-    except ValueError as error:
-        raise ValueError(f"wavelet {name!r} is unknown: orthogonal ones are {_NAMES}") from error
-    return _orthonormal(tuple(found.dec_lo), tuple(found.dec_hi), name)
-
-
-@lru_cache
-def _orthonormal(low: tuple[float, ...], high: tuple[float, ...], name: str) -> Filters:
+def _orthonormal(bank: Filters, name: str) -> Filters:
     """Return the filters if shifts of both by 2 are orthonormal, which makes W orthogonal at every size."""
-    taps = len(low)
-    if len(high) != taps or taps % 2 or taps == 0:
-        raise ValueError(f"wavelet {name!r}: filters of {taps} and {len(high)} taps, must be equal and even")
-    bank: NDArray[np.float64] = np.array([low, high])
-    products = [bank[:, m:] @ bank[:, : taps - m].T - np.eye(2) * (m == 0) for m in range(0, taps, 2)]
+    pair: NDArray[np.float64] = np.array(bank)
+    taps = len(bank[0])  # even: PyWavelets sees to that
+    products = [pair[:, m:] @ pair[:, : taps - m].T - np.eye(2) * (m == 0) for m in range(0, taps, 2)]
     error = np.abs(products).max()
     if not error <= _ORTHONORMAL:
         raise ValueError(
             f"wavelet {name!r} is not orthogonal, its filters miss that by {error:.2g}: take one of {_NAMES}"
         )
-    return _HAAR if taps == 2 and np.allclose(bank, _HAAR, rtol=0, atol=1e-12) else (low, high)
+    return bank
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # kept, not compiled anew
@@ -258,11 +232,9 @@ def _matrix(bank: Filters, size: int, dtype: torch.dtype, device: torch.device) 
 
 
 def _haar(x: Tensor) -> Bands:
-    a, b, c, d = (x[..., i::2, j::2] for i in (0, 1) for j in (0, 1))
-    low, low_below, high, high_below = a + b, c + d, a - b, c - d  # along the width
-    return Bands(
-        (low + low_below) / 2, (low - low_below) / 2, (high + high_below) / 2, (high - high_below) / 2
-    )
+    left, right = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
+    low, high = (torch.unflatten(y / 2, -2, (-1, 2)).unbind(-2) for y in (left + right, left - right))
+    return Bands(low[0] + low[1], low[0] - low[1], high[0] + high[1], high[0] - high[1])
 
 
 def _haar_inverse(ll: Tensor, lh: Tensor, hl: Tensor, hh: Tensor) -> Tensor:

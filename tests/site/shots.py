@@ -12,6 +12,6 @@ if __name__ == "__main__":
             for name in pages():
                 page.goto(address + name, wait_until="networkidle")
                 file = f"{name.removesuffix('.html').replace('/', '-')}-{width}-{theme}.png"
-                page.screenshot(path=target / file, full_page=True)
+                page.screenshot(path=target / file, full_page=True, timeout=120_000)
             page.close()
     print(f"screenshots are in {target.relative_to(SITE.parents[1])}")
