@@ -1,4 +1,4 @@
-"""The command ``fans``: reproduce the experiments of the book, and check what was published.
+"""The command ``fans``: reproduce the experiments of the book, check what was published, detect images.
 
 >>> main(["experiments", "--scale", "cpu"])  # doctest: +ELLIPSIS
 cpu
@@ -11,9 +11,11 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 SCALES = ("smoke", "cpu", "gpu")
+FEATURES = ("fit", "spectrum", "pixels")  # of detectors
 STALE, FAILED, INTERRUPTED = 1, 2, 130  # exit codes
 
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="fans", description="Reproduce the experiments of the book, and check them.")
+    parser = ArgumentParser(prog="fans", description="Experiments and tools of the book.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     reproduce = commands.add_parser("reproduce", help="train what is missing, judge it, write its results")
@@ -61,7 +63,34 @@ def _parser() -> ArgumentParser:
     experiments = commands.add_parser("experiments", help="list them")
     experiments.add_argument("--scale", choices=SCALES, help="all scales unless given")
     experiments.set_defaults(command=_experiments)
+
+    _add_detect(commands)
     return parser
+
+
+def _add_detect(commands: Any) -> None:
+    detect = commands.add_parser("detect", help="how well are generated images told from real ones?")
+    detect.add_argument("real", metavar="REAL", help="folder of images; store both sets in the same format")
+    detect.add_argument("generated", metavar="GENERATED", help="folder of images, not within the other")
+    detect.add_argument("--size", type=int, default=64, metavar="N", help="pixels of a crop, 64 unless given")
+    detect.add_argument(
+        "--patches", type=int, default=1, metavar="N", help="crops of each image, 1 unless given"
+    )
+    detect.add_argument(
+        "--features",
+        choices=FEATURES,
+        default="fit",
+        help="what it sees: power law of the tail, radial spectrum, pixels",
+    )
+    detect.add_argument(
+        "--threshold",
+        type=float,
+        default=0.75,
+        metavar="R",
+        help="of the fit, 1 is the corner; 0.75 unless given",
+    )
+    detect.add_argument("--seed", type=int, default=0, help="of crops and splits, 0 unless given")
+    detect.set_defaults(command=_detect)
 
 
 def _reproduce(options: Namespace) -> int:
@@ -113,6 +142,41 @@ def _experiments(options: Namespace) -> int:
         for name in runs.names(scale):
             print(f"  {name:19} {runs.get(name, scale).summary()}")
     return 0
+
+
+def _detect(options: Namespace) -> int:
+    from fans.detection import detect
+
+    folders = [Path(folder).expanduser().resolve() for folder in (options.real, options.generated)]
+    if any(a.is_relative_to(b) for a, b in (folders, folders[::-1])):
+        raise ValueError(
+            f"REAL and GENERATED share images: {folders[0]} and {folders[1]}; give two folders apart"
+        )
+    (real, a), (generated, b) = (_crops(folder, options) for folder in folders)
+    rows = detect(
+        real,
+        generated,
+        features=options.features,
+        r_c=options.threshold,
+        groups=(a, b),
+        seed=options.seed,
+    )
+    print(f"{'measure':25}{'value':9}{'95 % interval':18}floor")
+    for row in rows:
+        print(f"{row.measure:25}{row.value:<9.3f}{f'{row.low:.3f} to {row.high:.3f}':18}{row.floor:.3f}")
+    return 0
+
+
+def _crops(folder: Path, options: Namespace) -> tuple[Any, list[int]]:
+    """Crops of all images of a folder, and from which image each one is."""
+    from fans import images
+    from fans.images.files import listing
+    from fans.images.request import whole
+
+    total = max(len(listing(folder)), 1)  # the loader tells what is wrong with an empty folder
+    count = total * whole("--patches", options.patches, low=1)
+    crops = images.load(f"folder:{folder}", size=options.size, count=count, seed=options.seed, holdout=0)
+    return crops, [i % total for i in range(count)]
 
 
 def _told(message: object, code: int) -> int:

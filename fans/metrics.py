@@ -62,8 +62,8 @@ class Accuracy:
     """Share of images told apart correctly; 0.5 is indistinguishable.
 
     Attributes:
-        value: Cross-validated accuracy.
-        low: Lower end of the interval, see `high_frequency_accuracy`.
+        value: Accuracy on images that the classifier has not seen.
+        low: Lower end of its interval.
         high: Upper end.
         count: Number of predictions.
     """

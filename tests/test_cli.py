@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from fans import cli, runs
+from fans import cli, detection, images, runs
 from fans.cli import main
 from fans.runs import machine
 from fans.runs.config import Scale
@@ -151,6 +153,91 @@ def test_experiments_are_listed_by_scale(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["experiments", "--scale", "gpu"]) == 0
     listed = [line.split()[0] for line in lines(capsys)[0]]
     assert listed == ["gpu", *runs.names("gpu")]
+
+
+def save(folder: Path, pictures: np.ndarray) -> Path:
+    """Grey images, (N, H, W) in [-1, 1], as files."""
+    folder.mkdir()
+    for i, picture in enumerate(((pictures + 1) * 127.5).round().clip(0, 255).astype(np.uint8)):
+        Image.fromarray(picture).save(folder / f"{i:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Fields of 32 pixels, and coarser ones with every pixel repeated."""
+    home = tmp_path_factory.mktemp("detect")
+    real = images.load("power_law", size=32, count=30, scale=2)[:, 0].numpy()
+    coarse = images.load("power_law", size=16, count=30, scale=2, seed=1)[:, 0].numpy()
+    made = save(home / "real", real), save(home / "generated", coarse.repeat(2, 1).repeat(2, 2))
+    return str(made[0]), str(made[1])
+
+
+def test_detect_prints_a_table(folders: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", *folders, "--size", "32", "--features", "spectrum"]) == 0
+    (head, *rows), err = lines(capsys)
+    assert head.split() == ["measure", "value", "95", "%", "interval", "floor"] and not err
+    real, generated = (images.load(f"folder:{f}", size=32, count=30, holdout=0) for f in folders)
+    expected = detection.detect(real, generated, features="spectrum")
+    assert [row[:25].strip() for row in rows] == [row.measure for row in expected]
+    for line, row in zip(rows, expected, strict=True):
+        printed = [float(word) for word in line[25:].replace("to", " ").split()]
+        np.testing.assert_allclose(printed, [row.value, row.low, row.high, row.floor], atol=5e-4)
+    assert expected[0].low > 0.8 and expected[-1].low < 0.5
+
+
+def test_detect_passes_every_option(
+    folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(detection, "detect", lambda *a, **options: seen.append((a, options)) or [])
+    options = ["--size", "16", "--patches", "3", "--features", "pixels", "--threshold", "0.5", "--seed", "4"]
+    assert main(["detect", *folders, *options]) == 0
+    ((real, generated), given) = seen[0]
+    assert real.shape == generated.shape == (90, 3, 16, 16)
+    assert given.pop("groups")[0] == [i % 30 for i in range(90)]
+    assert given == {"features": "pixels", "r_c": 0.5, "seed": 4}
+
+
+def test_crops_know_their_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images of one grey level each: crops of equal label are equal, those of others are not."""
+    levels = np.linspace(-1, 1, 13)[:, None, None] * np.ones((20, 24))
+    paths = [str(save(tmp_path / name, levels)) for name in ("a", "b")]
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(detection, "detect", lambda *a, **options: seen.append((a, options)) or [])
+    assert main(["detect", *paths, "--size", "8", "--patches", "2"]) == 0
+    for crops, groups in zip(seen[0][0], seen[0][1]["groups"], strict=True):
+        pairs = set(zip(crops.mean((1, 2, 3)).tolist(), groups, strict=True))
+        assert (
+            len(crops) == 26 and len(pairs) == len({g for _, g in pairs}) == len({m for m, _ in pairs}) == 13
+        )
+
+
+def test_detect_says_what_is_wrong(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, generated = folders
+    few = str(save(tmp_path / "few", np.zeros((5, 32, 32))))
+    (tmp_path / "empty").mkdir()
+    for arguments, message in (
+        ([f"{tmp_path}/empty", real], "fans: no images in"),
+        ([f"{tmp_path}/none", real], "fans: no folder"),
+        ([real, real], "fans: REAL and GENERATED share images"),
+        ([real, str(Path(real).parent)], "fans: REAL and GENERATED share images"),
+        ([real, few, "--size", "16"], "fans: detection needs 12 real and as many generated images"),
+        ([real, few, "--size", "16", "--patches", "9"], "fans: detection needs 12 real and as many"),
+        ([real, generated], "fans: "),  # of 32 pixels, where 64 are the default
+        ([real, generated, "--size", "32", "--patches", "0"], "fans: --patches must be at least 1, got 0"),
+        ([real, generated, "--size", "32", "--threshold", "2"], "fans: r_c=2.0 must lie between 0 and 1"),
+    ):
+        assert main(["detect", *arguments]) == 2
+        out, err = lines(capsys)
+        assert out == [] and len(err) == 1 and err[0].startswith(message), err
+        if arguments == [real, generated]:
+            assert "is 32x32 pixels, smaller than size=64: lower size or remove it" in err[0]
+    assert get_args(detection.Features) == cli.FEATURES
 
 
 def test_the_package_is_the_command_too() -> None:

@@ -20,7 +20,7 @@ def folder(request: Request, *, channels: int = 3, holdout: int = 5) -> NDArray[
     root = Path(request.target).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {str(root)!r}: write 'folder:PATH' with a folder of images")
-    paths = _listing(root)
+    paths = listing(root)
     if not paths:
         raise FileNotFoundError(f"no images in {str(root)!r} or below it: looked for {', '.join(SUFFIXES)}")
     chosen = [path for i, path in enumerate(paths) if _is_test(i, holdout) == (request.split == "test")]
@@ -58,7 +58,7 @@ def hub(
     return _fill(request, labels, lambda i: rows[i][key], channels)
 
 
-def _listing(root: Path) -> list[Path]:
+def listing(root: Path) -> list[Path]:
     # Hidden files are skipped: macOS leaves a "._photo.png" beside photo.png that is no image.
     found = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
