@@ -5,11 +5,16 @@
 (16, 32, 32)
 """
 
+from fans.nets.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from fans.nets.linear import LinearDenoiser
 from fans.nets.unet import Preconditioned, Preset, UNet, UNetConfig, preset
 from fans.nets.wavelet import WaveletUNet, WaveletUNetConfig
 
 __all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
     "LinearDenoiser",
     "Preconditioned",
     "Preset",
