@@ -5,6 +5,7 @@
 (0, 150, 450)
 """
 
+from fans.runs.beds import DiscriminatorBed, Gan, GeneratorBed
 from fans.runs.config import Arm, Data, Denoising, Experiment, Scale
 from fans.runs.registry import get, names
 from fans.runs.reproduce import reproduce
@@ -15,7 +16,10 @@ __all__ = [
     "Arm",
     "Data",
     "Denoising",
+    "DiscriminatorBed",
     "Experiment",
+    "Gan",
+    "GeneratorBed",
     "Measure",
     "Result",
     "Scale",

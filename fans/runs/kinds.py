@@ -2,12 +2,19 @@
 
 from pathlib import Path
 
+from fans.runs.beds import DiscriminatorBed, Gan, GeneratorBed
 from fans.runs.config import Denoising, Experiment, Method, Options
 from fans.runs.denoising import DenoisingRun
+from fans.runs.gan import DiscriminatorRun, GanRun, GeneratorRun
+from fans.runs.students import Compression, StudentRun
 from fans.runs.train import Run
 
 _KINDS: dict[type[Experiment], type[Run]] = {
     Denoising: DenoisingRun,
+    Compression: StudentRun,
+    GeneratorBed: GeneratorRun,
+    DiscriminatorBed: DiscriminatorRun,
+    Gan: GanRun,
 }
 
 

@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from itertools import product
 from typing import get_args
 
+from fans.runs import beds
+from fans.runs.compression import capacity, distillation, patient, published, strength
 from fans.runs.config import Arm, Data, Denoising, Experiment, Options, Scale
 
 # What the authors' plan suggests (weights and exponents between 0.3 and 1.5), with and without annealing.
@@ -69,12 +71,29 @@ def _faults(name: str) -> Denoising:
     return Denoising(f"faults-{name}", _DATA[name], tuple(arms), budgets=(450,), sampler_steps=(100,))
 
 
+_COMPRESSED = {"photographs": (200, 800), "grass": (200, 800), "pltb": (800,), "rings": (800,)}
+
+
+def _capacity(name: str) -> Denoising:
+    return capacity(name, _DATA[name], budgets=_COMPRESSED[name])
+
+
+def _distillation(name: str) -> Denoising:
+    return distillation(name, _DATA[name], rivals=name in ("photographs", "grass"))
+
+
 _CPU: dict[str, Experiment] = {
     experiment.name: experiment
     for experiment in (
         *map(_compared, _DATA),
         *map(_terms, range(4)),
         _faults("pltb"),
+        *map(_capacity, _COMPRESSED),
+        *map(_distillation, _COMPRESSED),
+        strength("photographs", _DATA["photographs"], mean=7.6),
+        strength("grass", _DATA["grass"], mean=3.2),
+        *patient("photographs", _DATA["photographs"]),
+        *beds.CPU,
     )
 }
 
@@ -122,6 +141,8 @@ _GPU: dict[str, Experiment] = {
             _paper(f"fans-{name}", replace(_DATA[name], size=64, count=50_000))
             for name in ("pltb", "egm", "photographs", "stars")
         ),
+        *published("celeba", Data("hub:flwrlabs/celeba", 64, 3, 162_770)),
+        *beds.GPU,
     )
 }
 _FID_FEATURES = 2048  # which samples must outnumber

@@ -16,14 +16,25 @@ of one that was not; exactly so on the same device with the same number of threa
 torch.Size([1, 1, 8, 8])
 """
 
+from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.checks import Images
 from fans.training.config import TrainingConfig
+from fans.training.distillation import DistillationConfig, Distiller, Student
 from fans.training.draws import derived_seed, noise, order, timesteps
+from fans.training.fitting import Fitting, FittingConfig
 from fans.training.loop import Record, Trainer, load_denoiser
 
 __all__ = [
+    "Adversarial",
+    "AdversarialConfig",
+    "DistillationConfig",
+    "Distiller",
+    "Fitting",
+    "FittingConfig",
     "Images",
+    "Pictures",
     "Record",
+    "Student",
     "Trainer",
     "TrainingConfig",
     "derived_seed",

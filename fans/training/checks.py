@@ -90,15 +90,16 @@ def check_same_run(checkpoint: Checkpoint, config: TrainingConfig, data: dict[st
 def fingerprint(images: Images, process: SpectralProcess, weight: Tensor) -> dict[str, str]:
     """Hashes of what a run is made from; of a sequence of images, its length and the first."""
     return {
-        "images": _digest([images] if isinstance(images, Tensor) else [torch.tensor(len(images)), images[0]]),
-        "process": _digest([process.signal_table, process.noise_table]),
-        "weight": _digest([weight]),
+        "images": digest([images] if isinstance(images, Tensor) else [torch.tensor(len(images)), images[0]]),
+        "process": digest([process.signal_table, process.noise_table]),
+        "weight": digest([weight]),
     }
 
 
-def _digest(tensors: list[Tensor]) -> str:
-    digest = hashlib.sha256()
+def digest(tensors: list[Tensor]) -> str:
+    """The beginning of a hash of types, shapes and values."""
+    found = hashlib.sha256()
     for tensor in tensors:
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:16]

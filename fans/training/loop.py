@@ -72,7 +72,7 @@ class Trainer:
         self._elapsed, self._norm = 0.0, torch.zeros(())
         checks.check_fit(network, images, process, config, self.accelerator)
         table = checks.loss_table(process, config, spectrum, weight)
-        self._fingerprint = checks.fingerprint(images, process, table)
+        self._fingerprint = self._made_from(table)
         kind = config.prediction
         self._probability = losses.timestep_probability(process, table, config.importance, kind, spectrum)
         self._weight = table * losses.correction(self._probability)[:, None, None]
@@ -92,6 +92,10 @@ class Trainer:
         self._start_log()
         forward = torch.compile(network) if config.compile else network
         self._forward = self.accelerator.prepare_model(forward)
+
+    def _made_from(self, table: Tensor) -> dict[str, str]:
+        """Hashes of what a checkpoint can only be continued with."""
+        return checks.fingerprint(self.images, self.process, table)
 
     # The loop
 
@@ -160,11 +164,18 @@ class Trainer:
         x_t, target = losses.noised(self.process, x_0, epsilon, t, self.config.prediction)
         if self.config.channels_last:
             x_t = x_t.contiguous(memory_format=torch.channels_last)
-        device = self.accelerator.device
-        # Our own autocast: that of accelerate is a setting of the whole Python process.
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            prediction = self._forward(x_t, t.to(device))
+        return self._error(x_0, x_t, target, t)
+
+    def _error(self, x_0: Tensor, x_t: Tensor, target: Tensor, t: Tensor) -> Tensor:
+        """Mean loss for images, noisy images, what to predict, and timesteps on the CPU."""
+        with self._autocast():
+            prediction = self._forward(x_t, t.to(x_t.device))
         return losses.weighted_error(prediction.float() - target, self._weight[t]).mean()
+
+    def _autocast(self) -> torch.autocast:
+        """Our own: that of accelerate is a setting of the whole Python process."""
+        device, half = self.accelerator.device, self.config.precision == "bf16"
+        return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
     def draw(self, step: int, part: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Images, white noise and timesteps (on the CPU) of this process at a step."""
