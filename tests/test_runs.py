@@ -140,7 +140,7 @@ def test_smoke_covers_all_and_is_small() -> None:
         assert json.loads(json.dumps(form.plain()))["name"] == name
 
 
-@pytest.mark.parametrize("name", runs.names("gpu"))
+@pytest.mark.parametrize("name", [name for name in runs.names("gpu") if runs.get(name, "gpu").features])
 def test_gpu_experiments_have_images_enough(name: str) -> None:
     """Six held-out images for every sample; the hub's data sets have so many rows, or larger pictures."""
     experiment = runs.get(name, "gpu")
@@ -149,6 +149,10 @@ def test_gpu_experiments_have_images_enough(name: str) -> None:
         assert source.options["hub_split"] == {"train": "train[:40000]", "test": "train[40000:]+test"}
         assert source.count == 40_000 and 6 * experiment.samples <= 20_000
     assert experiment.samples > 2048 and runs.get(name, "gpu", fid=True).features[0] == "inception"
+
+
+def test_test_beds_compare_no_features_and_so_have_no_fid() -> None:
+    assert runs.get("generator-rings", "gpu", fid=True) == runs.get("generator-rings", "gpu")
 
 
 def test_unknown_names_suggest() -> None:

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fans import losses
-from fans.checkpoints import Checkpoint
+from fans.checkpoints import Checkpoint, Config
 from fans.process import SpectralProcess, Spectrum
 from fans.training.config import TrainingConfig
 
@@ -70,7 +70,7 @@ def loss_table(
     return losses.check_weights(weight, process)
 
 
-def check_same_run(checkpoint: Checkpoint, config: TrainingConfig, data: dict[str, str]) -> None:
+def check_same_run(checkpoint: Checkpoint, config: Config, data: dict[str, str]) -> None:
     """Check that a checkpoint has these settings and was made from these data.
 
     Raises:

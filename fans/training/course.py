@@ -219,7 +219,7 @@ class Course(ABC):
     def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
         """Take over everything that was saved, if it is a checkpoint of this run."""
         tensors, state = checkpoint.tensors, checkpoint.state
-        check_same_run(checkpoint, self.config, self._inputs)  # type: ignore[arg-type]
+        check_same_run(checkpoint, self.config, self._inputs)
         for name, network in self.networks.items():
             network.load_state_dict(tensors[name])
             for key, parameter in network.named_parameters():
