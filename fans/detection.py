@@ -227,8 +227,8 @@ def detect(
         seed: Of the splits.
 
     Returns:
-        Rows with measure, value, low, high and floor: ``"accuracy"``, one for each distortion, and
-        ``"real against real"``, which is the floor of the first with its interval.
+        A row named ``"accuracy"``, one for each distortion, and ``"real against real"``, the floor of the
+        first with its interval.
 
     Raises:
         TypeError, ValueError, ImportError: As for `Detector.train` and `Detector.accuracy`; fewer than 12

@@ -26,6 +26,7 @@ from fans import figures, spectrum
 from fans.figures.base import label_ends, spread
 
 TERMS = ("sampler", "gain", "stray")
+METHODS = ("nearest", "bilinear", "zeros", "shuffle")
 NAMES = ("photographs", "white noise", "galaxies", "α = 2")
 KINDS: dict[str, Callable[[Any], Any]] = {"numpy": np.asarray, "torch": torch.tensor}
 
@@ -80,6 +81,15 @@ def data(kind: str = "numpy", seed: int = 0) -> Data:
 
 
 FIGURES: dict[str, Callable[[Data], Figure]] = {
+    "accuracies": lambda d: figures.accuracies(
+        {title: dict.fromkeys(NAMES, (0.8, 0.7, 0.8 + 0.2 * d.law.r2)) for title in ("spectrum", "tail fit")},
+        floors=dict.fromkeys(("spectrum", "tail fit"), d.gain[:4]),
+    ),
+    "against_law": lambda d: figures.against_law(
+        {name: (float(d.gain[9]), d.gain[:7], d.gain[:7] / 20) for name in NAMES[:3]},
+        xlabel="layer of this size",
+        ylabel="correlation",
+    ),
     "aliasing": lambda d: figures.aliasing(40 * d.unit, d.wave, (40 * d.unit[::10], d.wave[::10]), -d.wave),
     "arc_fraction": lambda d: figures.arc_fraction(d.unit, d.unit, d.wave**2),
     "band_levels": lambda d: figures.band_levels(
@@ -96,6 +106,12 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         dict.fromkeys(NAMES, (30.0 * d.law.r2, 2.0)),
         names=("uniform", "equal angle"),
         xlabel="error (dB)",
+    ),
+    "correlation_view": lambda d: figures.correlation_view(
+        abs(d.images[0, 0]) / d.power.max(),
+        (np.geomspace(4, 128, 30), d.gain),
+        at=64,
+        title="k = 11, d = 128: neighbours correlate by 0.976",
     ),
     "curves": lambda d: figures.curves(
         {name: (d.f, d.power * (i + 1)) for i, name in enumerate(NAMES)},
@@ -121,6 +137,29 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "fields_over_spectra": lambda d: figures.fields_over_spectra(
         dict.fromkeys((0.0, 1.0, 2.5), d.images[0, 0]), dict.fromkeys((0.0, 1.0, 2.5), d.radial)
     ),
+    "frequency_maps": lambda d: figures.frequency_maps(
+        dict.fromkeys(("free filter", "kernel", "3 × 3 of its taps"), d.plane), label="magnitude / maximum"
+    ),
+    "lag_curves": lambda d: figures.lag_curves(
+        d.f,
+        dict(zip(NAMES, d.levels, strict=True)),
+        dict.fromkeys(NAMES, (d.gain, d.gain / 10)),
+        ylabel="corr",
+    ),
+    "layer_responses": lambda d: figures.layer_responses(
+        d.f, {f"d = {n}": d.gain for n in (8, 16, 32, 64)}, (0.0625, 0.125, 0.25, 0.5)
+    ),
+    "gate_view": lambda d: figures.gate_view(
+        d.images[0, 0], d.unit[20:24], d.f, {"ideal": d.power, "gated": 2 * d.power}, limits=(1e-5, 1e5)
+    ),
+    "gates_over_time": lambda d: figures.gates_over_time(
+        dict.fromkeys(("down 0", "up 0", "up 1"), d.unit[:96].reshape(6, 4, 4) * d.gain[0]), d.unit[:6]
+    ),
+    "intervals": lambda d: figures.intervals(
+        {name: {"gates": (0.1, -0.2, 0.4), "loss": (float(d.gain[9]), 0.5, 50.0)} for name in NAMES},
+        xlabel="change of the FD (dB)",
+        limits=(-10, 10),
+    ),
     "league": lambda d: figures.league(
         {
             title: dict.fromkeys(NAMES, (d.power[:3], 2 * d.power[3:6]))
@@ -130,9 +169,20 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         names=("in pixels", "preconditioned"),
         floors=dict.fromkeys(("PLTB", "EGM", "rings", "grass"), float(d.power[10])),
     ),
+    "missing_and_added": lambda d: figures.missing_and_added(
+        {
+            title: {
+                name: (d.levels[:3, 5 * i : 5 * i + 5], d.levels[:3, 20 + i] if peaks else None)
+                for i, name in enumerate(METHODS)
+            }
+            for title, peaks in (("Generator alone", True), ("Discriminator alone", False))
+        },
+        BANDS.frequency,
+    ),
     "noise_rows": lambda d: figures.noise_rows(
         {"photographs": d.images[:4, 0], "PLTB": d.images[4:, 0]}, ["t = T", "3T/4", "T/2", "T/4"]
     ),
+    "loss_shares": lambda d: figures.loss_shares(d.shares, BANDS, title="flat for α = −1"),
     "orientations": lambda d: figures.orientations(dict.fromkeys(NAMES, d.oriented)),
     "pictures": lambda d: figures.pictures(
         list(d.images[:4]), ["all", "f < 0.05", "0.05 to 0.2", "f > 0.2"], columns=2
@@ -146,6 +196,21 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     ),
     "radial_spectra": lambda d: figures.radial_spectra(
         dict.fromkeys(NAMES, d.radial), laws={NAMES[0]: d.law}
+    ),
+    "rectified": lambda d: figures.rectified(
+        64 * d.unit,
+        {"cosine": d.wave, "rectified": d.wave.clip(0)},
+        {
+            name: (d.f[i : i + 5] * 60, d.gain[i : i + 5])
+            for i, name in enumerate(("its own", "harmonics", "folded"))
+        },
+    ),
+    "remedies": lambda d: figures.remedies(
+        {
+            title: {f"nearest, {name}": d.levels[i, :3] for i, name in enumerate(NAMES)}
+            for title in ("FD (dB)", "error (dB)", "detected")
+        },
+        floors={"FD (dB)": float(d.levels[0, 9]), "error (dB)": 0.5, "detected": 0.5},
     ),
     "repairs": lambda d: figures.repairs(
         dict(zip(NAMES, d.levels[:, :5], strict=True)), BANDS, before=d.levels[0, 5:10], limits=(-50, 50)
@@ -165,8 +230,14 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "step_series": lambda d: figures.step_series(
         d.unit, {"step": d.wave, "1 term": 2 * d.wave, "9 terms": d.unit}, 1 / (1 + d.unit[:9])
     ),
+    "subbands": lambda d: figures.subbands(
+        d.images[0, 0], (d.images[1, 0, :8, :8], [d.images[1, :, :8, :8], d.images[2, :, :16, :16]])
+    ),
     "time_maps": lambda d: figures.time_maps(
         {"white noise": d.maps[0], "edge": d.maps[1]}, d.f, label="SNR (dB)"
+    ),
+    "upsampling_view": lambda d: figures.upsampling_view(
+        d.images[:2, 0], {"wanted": d.radial, "bilinear": d.radial}, title="bilinear, data with power 1/f^3"
     ),
     "which_term": lambda d: figures.which_term(
         dict.fromkeys(NAMES, (d.power[:12].reshape(4, 3), d.power[12:24].reshape(4, 3))),

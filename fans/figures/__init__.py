@@ -7,6 +7,7 @@ apart. Curves carry their names.
 """
 
 from fans.figures.base import COLOURS, STYLE, curves, pictures, styled
+from fans.figures.beds import accuracies, missing_and_added, remedies
 from fans.figures.diffusion import (
     before_and_after,
     decibel_curves,
@@ -15,6 +16,15 @@ from fans.figures.diffusion import (
     time_maps,
 )
 from fans.figures.experiments import error_terms, league, progress, which_term
+from fans.figures.filters import (
+    against_law,
+    correlation_view,
+    frequency_maps,
+    lag_curves,
+    layer_responses,
+    rectified,
+    upsampling_view,
+)
 from fans.figures.shaping import (
     band_levels,
     band_maps,
@@ -35,15 +45,20 @@ from fans.figures.spectra import (
     spectrum_beside,
     step_series,
 )
+from fans.figures.students import intervals
+from fans.figures.wavelets import gate_view, gates_over_time, loss_shares, subbands
 
 __all__ = [
     "COLOURS",
     "STYLE",
+    "accuracies",
+    "against_law",
     "aliasing",
     "arc_fraction",
     "band_levels",
     "band_maps",
     "before_and_after",
+    "correlation_view",
     "curves",
     "decibel_curves",
     "denoising_view",
@@ -51,13 +66,23 @@ __all__ = [
     "exponents",
     "field_and_spectrum",
     "fields_over_spectra",
+    "frequency_maps",
+    "gate_view",
+    "gates_over_time",
+    "intervals",
+    "lag_curves",
+    "layer_responses",
     "league",
+    "loss_shares",
+    "missing_and_added",
     "noise_rows",
     "orientations",
     "pictures",
     "profiles",
     "progress",
     "radial_spectra",
+    "rectified",
+    "remedies",
     "repairs",
     "schedule_view",
     "shaping_view",
@@ -65,6 +90,8 @@ __all__ = [
     "spectrum_beside",
     "step_series",
     "styled",
+    "subbands",
     "time_maps",
+    "upsampling_view",
     "which_term",
 ]

@@ -49,10 +49,10 @@ def frequency_weight(
     r"""The weight :math:`\omega = \max(|\hat X_0|, floor)^\alpha` of every coefficient, for each image.
 
     Args:
-        x_0: clean images (B, C, H, W); |X_0| is the root of the mean power of their channels.
+        x_0: clean images (B, C, H, W); ``|X_0|`` is the root of the mean power of their channels.
         size: of the features that are weighed; the images are averaged over squares of pixels to it.
         alpha: exponent; 0 weighs all alike, -1 is the paper's, -2 divides by the power.
-        floor: smallest |X_0|, of images with variance 1, whose mean is about 1.
+        floor: smallest ``|X_0|``, of images with variance 1, whose mean is about 1.
 
     Returns:
         (B, h, w//2 + 1), in the precision of the images.
