@@ -18,19 +18,26 @@ GRAY = "#666666"
 
 @styled
 def frequency_maps(maps: Mapping[str, Any], *, label: str) -> Figure:
-    """Magnitudes over the frequency plane, side by side, each relative to its largest.
+    """Magnitudes over the frequency plane, up to three in a row, each relative to its largest.
 
     Args:
         maps: name -> non-negative values in the order of ``numpy.fft.fftfreq``, ``(H, W)``.
         label: quantity, for the colour bar.
     """
-    figure, axes = plt.subplots(1, len(maps), figsize=(6.2, 2.6), sharey=True, squeeze=False)
-    for ax, (name, values) in zip(axes[0], maps.items(), strict=True):
+    rows = -(-len(maps) // 3)
+    columns = -(-len(maps) // rows)
+    size = (6.2, rows * (4.4 / columns + 0.7))  # inches, so that the colour bar is as high as the maps
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
+    for ax, (name, values) in zip(axes.flat, maps.items(), strict=False):
         shown = _plane(ax, array(values) / array(values).max())
         ax.set_title(name, fontsize=11)
+    for ax in axes.flat[len(maps) :]:
+        ax.axis("off")
+    for ax in axes[-1]:
         ax.set_xlabel("frequency")
-    axes[0, 0].set_ylabel("frequency")
-    figure.colorbar(shown, ax=axes, label=label, ticks=(0, 0.5, 1), shrink=0.85)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("frequency")
+    figure.colorbar(shown, ax=axes, label=label, ticks=(0, 0.5, 1), shrink=0.9)
     return figure
 
 
