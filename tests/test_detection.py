@@ -31,12 +31,7 @@ SIZE = 32
 plain = partial(detect, distortions={})
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fields(count: int, *, seed: int = 0, size: int = SIZE, alpha: float = 2.0) -> Tensor:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +39,7 @@ SHORT = DistillationConfig(steps=8, batch=4, log_every=2, save_every=3, ema=0.9,
 IMAGES = filtered(noise(10, 1, *SIZE), power_law_spectrum(SIZE).sqrt())
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def large() -> UNet:
