@@ -2,7 +2,7 @@
 
 >>> main(["experiments", "--scale", "cpu"])  # doctest: +ELLIPSIS
 cpu
-  fans-pltb           12 arms, seeds: 3, 450 steps, 4096 images of 16x16x1 (pltb)
+  fans-pltb                 12 arms, seeds: 3, 450 steps, 4096 images of 16x16x1 (pltb)
   ...
 0
 """
@@ -140,7 +140,7 @@ def _experiments(options: Namespace) -> int:
     for scale in scales:
         print(scale)
         for name in runs.names(scale):
-            print(f"  {name:19} {runs.get(name, scale).summary()}")
+            print(f"  {name:26}{runs.get(name, scale).summary()}")
     return 0
 
 

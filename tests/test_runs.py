@@ -129,6 +129,17 @@ def test_an_experiment_of_a_kind_that_nobody_runs_is_named() -> None:
         run_of(Experiment("odd", TINY.data, TINY.arms), TINY.arms[0], 0, {}, None)
 
 
+def test_test_beds_have_weights_but_no_denoiser_and_no_grid() -> None:
+    result = runs.load("generator-rings", folder=RESULTS)
+    name = result.experiment.arms[0].name
+    assert all(tensor.isfinite().all() for tensor in result.weights(name).values())
+    with pytest.raises(ValueError, match=r"generator-rings trains no denoisers: `weights` has what it"):
+        result.denoiser(name)
+    run = run_of(result.experiment, result.arm(name), 0, {}, None)
+    with pytest.raises(NotImplementedError, match=f"has no grid: leave '{name}' without one"):
+        run.distance(None, None)  # type: ignore[arg-type]
+
+
 def test_smoke_covers_all_and_is_small() -> None:
     assert set(runs.names("smoke")) == {*runs.names("cpu"), *runs.names("gpu")}
     for name in runs.names("smoke"):
