@@ -75,7 +75,7 @@ class Trainer:
         self._fingerprint = self._made_from(table)
         kind = config.prediction
         self._probability = losses.timestep_probability(process, table, config.importance, kind, spectrum)
-        self._weight = table * losses.correction(self._probability)[:, None, None]
+        self._weight = (table * losses.correction(self._probability)[:, None, None]).float()
         device = self.accelerator.device
         network.to(device)
         if config.channels_last:
