@@ -338,8 +338,8 @@ def test_the_floor_of_a_recovery_is_that_of_eight_bits() -> None:
     noisy = replace(images, train=images.train + 0.003 * noise(*images.train.shape) / images.deviation)
     floor = recovery(quantised(noisy), noisy.train, bands((32, 32), 8))
     assert floor.mse * images.deviation**2 == pytest.approx((2 / 255) ** 2 / 12, rel=0.05)
-    rows = recovered(floor, floor, 32)
-    assert len(rows) == 18 and all(value == least for _, value, least, _ in rows)
+    rows = recovered(floor, noisy, ("fit", 0, 0, None))
+    assert len(rows) == 18 and all(row.value == row.floor for row in rows)
 
 
 def test_bands_are_named_as_in_evaluations() -> None:

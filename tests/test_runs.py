@@ -136,7 +136,7 @@ def test_test_beds_have_weights_but_no_denoiser_and_no_grid() -> None:
     with pytest.raises(ValueError, match=r"generator-rings trains no denoisers: `weights` has what it"):
         result.denoiser(name)
     run = run_of(result.experiment, result.arm(name), 0, {}, None)
-    with pytest.raises(NotImplementedError, match=f"has no grid: leave '{name}' without one"):
+    with pytest.raises(ValueError, match=f"has no grid: leave '{name}' without one"):
         run.distance(None, None)  # type: ignore[arg-type]
 
 

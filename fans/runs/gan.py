@@ -29,6 +29,7 @@ from fans.training.loop import Record
 
 TRANSLATION_SEED = 2000  # of the codes whose images the translation is fitted to, plus the seed of the run
 TRANSLATION_SAMPLES = 1024
+Place = tuple[str, int, int, None]  # arm, seed and budget of a measure, which no sampler took steps for
 DETECTED: tuple[Features, ...] = ("spectrum", "fit")
 RECORDS = 50  # of a run
 
@@ -59,17 +60,20 @@ def band_names(size: int) -> list[str]:
     return [f"{a:.2f}-{b:.2f}" for a, b in pairwise(edges)]
 
 
-def recovered(found: Recovery, floor: Recovery, size: int) -> list[tuple[str, float, float | None, str]]:
-    """(measure, value, floor, unit) of each number of a recovery."""
+def recovered(found: Recovery, images: Images, place: Place) -> list[Measure]:
+    """Every number of a recovery of the training images, with what rounding to 8 bits leaves as its floor."""
+    size = images.train.shape[-1]
+    floor = recovery(quantised(images), images.train, bands((size, size), BANDS))
     names = band_names(size)
     errors = zip(names, found.error, floor.error, strict=True)
     powers = zip(names, found.power, floor.power, strict=True)
-    return [
+    rows = [
         *((f"relative error {band}", value, least, "dB") for band, value, least in errors),
         *((f"power error {band}", value, least, "dB") for band, value, least in powers),
         ("peak", found.peak, floor.peak, "dB"),
         ("mse", found.mse, floor.mse, ""),
     ]
+    return [Measure(*place, name, value, floor=least, unit=unit) for name, value, least, unit in rows]
 
 
 def quantised(images: Images) -> Tensor:
@@ -101,11 +105,7 @@ class GeneratorRun(Run):
     def judge(self, course: Fitting, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
         """Errors at this step, and after the last budget also where each level was passed first."""
         size, place = self.experiment.data.size, (self.arm.name, self.seed, budget, None)
-        floor = recovery(quantised(images), images.train, course.bands)
-        rows = [
-            Measure(*place, name, value, floor=least, unit=unit)
-            for name, value, least, unit in recovered(course.judged(), floor, size)
-        ]
+        rows = recovered(course.judged(), images, place)
         number = float(sum(p.numel() for p in course.generator.parameters()))
         rows.append(Measure(*place, "parameters", number))
         if budget == self.experiment.budgets[-1]:
@@ -146,13 +146,9 @@ class DiscriminatorRun(Run):
     def judge(self, course: Adversarial, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
         """Errors of the averaged images."""
         size = self.experiment.data.size
-        rings = bands((size, size), BANDS)
         x = course.averaged()(torch.arange(len(images.train), device=course.device)).cpu()
-        floor = recovery(quantised(images), images.train, rings)
-        rows = [
-            Measure(self.arm.name, self.seed, budget, None, name, value, floor=least, unit=unit)
-            for name, value, least, unit in recovered(recovery(x, images.train, rings), floor, size)
-        ]
+        found = recovery(x, images.train, bands((size, size), BANDS))
+        rows = recovered(found, images, (self.arm.name, self.seed, budget, None))
         return rows, images.restored(x[:SHOWN])
 
 

@@ -9,11 +9,11 @@ configuration is no longer that of the experiment, a file is another, or the fin
 data differs.
 
 Tables are reproducible: on one machine with the same packages, and without a GPU, to the last digit, however
-often a run was interrupted and however many workers shared it. Other machines round differently, and training
-amplifies that. With other convolution kernels, as a stand-in for another machine, fingerprints (two steps)
-agreed to 3e-5 of ``1 + |value|``, where ``TOLERANCE`` allows 2e-3; after 450 steps band errors agreed to
-0.001 dB for one arm and 0.07 dB for another, and bounds to 2e-4 nat. Expect 0.1 dB across machines, less than
-seeds differ by.
+often a run was interrupted and however many workers shared it; all but ``step time``, which is a clock's.
+Other machines round differently, and training amplifies that. With other convolution kernels, as a stand-in
+for another machine, fingerprints (two steps) agreed to 3e-5 of ``1 + |value|``, where ``TOLERANCE`` allows
+2e-3; after 450 steps band errors agreed to 0.001 dB for one arm and 0.07 dB for another, and bounds to
+2e-4 nat. Expect 0.1 dB across machines, less than seeds differ by.
 """
 
 import hashlib

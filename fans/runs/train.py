@@ -96,8 +96,12 @@ class Run(ABC):
         """Every measure of the networks as they are now, and up to 16 images to show."""
 
     def distance(self, course: Any, images: Images) -> tuple[float, float]:
-        """What a grid is chosen by: a distance to the validation images, and its floor."""
-        raise NotImplementedError(f"{type(self).__name__} has no grid: leave {self.arm.name!r} without one")
+        """What a grid is chosen by: a distance to the validation images, and its floor.
+
+        Raises:
+            ValueError: arms of this kind cannot have a grid.
+        """
+        raise ValueError(f"{type(self).__name__} has no grid: leave {self.arm.name!r} without one")
 
     def inherited(self) -> dict[str, float]:
         """Numbers of other results that this run builds on, for the fingerprint."""
