@@ -32,7 +32,7 @@ from fans.experiments.results import StaleError, fingerprint
 from fans.experiments.run import outcome
 
 CALL = import_module("fans.experiments.reproduce")  # the package gives the function of that name
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 PUBLISHED = sorted(path.name for path in RESULTS.glob("[!.]*") if path.is_dir())
 OTHERS = [name for name in experiments.names("cpu") if name not in PUBLISHED] or ["terms-0"]

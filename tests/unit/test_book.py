@@ -10,7 +10,7 @@ import pytest
 import yaml
 from spectralbook.claims import Claim, Kind, Verdict
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = [Claim("A1", "One < two.", "the post", "one"), Claim("A2", "Two.", "the post", "two")]
 LEDGER = """\
 Ledger
