@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cache
 import pytest
 import yaml
+
+import cache
 from spectralbook.claims import Claim, Kind, Verdict
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from victims import until, victims
 
 from fans import experiments
 from fans.diffusion import losses, streams, wiener
@@ -30,6 +29,7 @@ from fans.experiments.denoising import DenoisingRun
 from fans.experiments.kinds import run_of
 from fans.experiments.results import StaleError, fingerprint
 from fans.experiments.run import outcome
+from victims import until, victims
 
 CALL = import_module("fans.experiments.reproduce")  # the package gives the function of that name
 ROOT = Path(__file__).resolve().parents[2]
