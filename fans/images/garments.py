@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fans.images.files import rows
-from fans.images.request import Request, Split, padded, require, to_range
+from fans.images.request import Request, Split, padded, to_range
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 HUB = "zalando-datasets/fashion_mnist"
@@ -51,7 +51,6 @@ def _from_file(path: Path) -> NDArray[np.uint8]:
 
 
 def _from_hub(request: Request, split: str, chosen: NDArray[np.intp]) -> NDArray[np.uint8]:
-    require("datasets", package="datasets", name=request.name)
     try:
         found: Any = rows(request, HUB, None, split)
     except (ConnectionError, FileNotFoundError, ValueError) as error:

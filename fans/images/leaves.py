@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fans.images.request import Request, choice, number, whole
+from fans._validation import choice, number, whole
+from fans.images.request import Request
 
 Array = NDArray[np.float64]
 

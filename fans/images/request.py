@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -65,42 +63,3 @@ def padded(images: NDArray[Any], size: int) -> NDArray[Any]:
     """Small images (..., h, w) in the middle of an empty background of ``size`` pixels."""
     rows, columns = (((size - n) // 2, size - n - (size - n) // 2) for n in images.shape[-2:])
     return np.pad(images, [(0, 0)] * (images.ndim - 2) + [rows, columns])
-
-
-def whole(label: str, value: object, *, low: int) -> int:
-    """Check a whole number of at least ``low``; ``label`` names it in the message."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{label} must be a whole number, got {value!r}")
-    if value < low:
-        raise ValueError(f"{label} must be at least {low}, got {value}")
-    return int(value)
-
-
-def number(label: str, value: object, *, low: float, high: float) -> float:
-    """Check a number in [low, high]; NaN is outside. ``label`` names it in the message."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{label} must be a number, got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{label} must be between {low:g} and {high:g}, got {value}")
-    return float(value)
-
-
-def choice(label: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Check that ``value`` is one of ``allowed``; True is not taken for 1."""
-    if isinstance(value, bool) or value not in allowed:
-        raise ValueError(f"{label} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
-def require(module: str, *, package: str, name: str) -> ModuleType:
-    """Import an optional dependency only when a data set needs it.
-
-    Raises:
-        ImportError: The package is missing; the message says how to install it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{name!r} needs {package}, which cannot be imported ({error}): "
-            'pip install "fans-spectral[images]"'
-        ) from error
