@@ -47,10 +47,10 @@ _ALL = (
         kind="photographs",
         channels=3,
         originals=7,
-        licence="public domain (astronaut, rocket), CC0 (camera, chelsea, coffee), CC BY 2.0 for the rest",
-        attribution="NASA (astronaut), SpaceX (rocket), Lav Varshney (camera), Stefan van der Walt (chelsea), "
-        "Rachel Michetti (coffee), danielbuechele on Flickr (china), vultilion on Flickr (flower); shipped "
-        "with scikit-image and scikit-learn",
+        licence="public domain (astronaut, rocket), CC0 (camera, chelsea, coffee), CC BY 2.0 (china, flower)",
+        attribution="NASA (astronaut), SpaceX (rocket), Lav Varshney (camera), Stefan van der Walt "
+        "(chelsea), Rachel Michetti (coffee), danielbuechele on Flickr (china), vultilion on Flickr "
+        "(flower); shipped with scikit-image and scikit-learn",
         url="https://scikit-image.org/docs/stable/api/skimage.data.html",
         note="Random crops of 7 photographs: not a sample of natural images; crops of one photograph are "
         "correlated. Train: astronaut, chelsea, china, flower. Test: coffee, rocket. Validation: camera, "
