@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fans.diffusion.checks import as_spectrum
-from fans.diffusion.plane import Spectrum, filtered, radius
+from fans.diffusion.plane import filtered
 from fans.diffusion.process import Prediction, SpectralProcess, Timestep
 from fans.spectrum import multiplicity
 
@@ -126,4 +126,4 @@ class MixtureDenoiser:
         times = torch.as_tensor(t, device="cpu").reshape(-1)
         if (times == times[0]).all():
             return f(x_t, int(times[0]))
-        return torch.cat([f(x, int(time)) for x, time in zip(x_t.split(1), times, strict=True)])
+        return torch.cat([f(x, int(time)) for x, time in zip(torch.split(x_t, 1), times, strict=True)])
