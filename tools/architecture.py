@@ -11,8 +11,8 @@ PAGE = ROOT / "ARCHITECTURE.md"
 HEAD = """\
 # Architecture
 
-Written by `python tools/architecture.py` from the imports. A test fails if it is out of date, another if a room
-imports from one above it: `[tool.importlinter]` in `pyproject.toml` has their order.
+Written by `python tools/architecture.py` from the imports. A test fails if it is out of date, another if a
+room imports from one above it: `[tool.importlinter]` in `pyproject.toml` has their order.
 
 Two ideas carry the package. A **process** is two functions of time and frequency, the levels of signal and
 noise; prior, losses, preconditioning, likelihood and the exact denoiser follow from them, once for all. A
