@@ -120,7 +120,7 @@ def near(what: str, effect: Any, value: float, *, within: float, why: str) -> Ev
 
 def exact(what: str, error: Any, *, scale: float = 1.0) -> Evidence:
     """Two things are equal: their difference is rounding, beside numbers of this scale."""
-    return near(what, error, 0.0, within=ROUNDING * scale, why="rounding of double precision")
+    return near(what, error, 0.0, within=ROUNDING * scale, why="give or take rounding")
 
 
 def fact(what: str, found: bool) -> Evidence:
@@ -151,7 +151,10 @@ def _limit(what: str, effect: Estimate, confirms: float, refuted: float | None, 
 def _range(low: float, high: float) -> str:
     if low == -inf:
         return f"up to {_digits(high)}"
-    return f"from {_digits(low)}" if high == inf else f"from {_digits(low)} to {_digits(high)}"
+    if high == inf:
+        return f"from {_digits(low)}"
+    ends = [_digits(low), _digits(high)]
+    return f"at {ends[0]}" if ends[0] == ends[1] else "from " + " to ".join(ends)
 
 
 def _digits(value: float) -> str:
