@@ -30,9 +30,9 @@ def log_likelihood(x: Tensor, power: Tensor) -> Tensor:
 
     Args:
         x: images (B, ..., H, W); everything between the first and the last two axes is independent.
-        power: of each field per coefficient, (K, H, W//2 + 1).
+        power: of each field per coefficient, (K, H, W//2 + 1), float64.
 
-    >>> power = torch.ones(2, 4, 3) * torch.tensor([1.0, 4.0])[:, None, None]
+    >>> power = torch.ones(2, 4, 3).double() * torch.tensor([1.0, 4.0])[:, None, None]
     >>> log_likelihood(torch.full((1, 4, 4), 2.0), power).argmax().item()
     1
     """
@@ -44,7 +44,8 @@ def log_likelihood(x: Tensor, power: Tensor) -> Tensor:
     weighted = (energy.sum(1) * count)[:, seen]
     spent = weighted @ power[:, seen].reciprocal().T
     volume = (count[seen] * power[:, seen].log()).sum(1)
-    return -(spent + energy.shape[1] * volume) / 2
+    score: Tensor = -(spent + energy.shape[1] * volume) / 2
+    return score
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,8 @@ class MixtureDenoiser:
     @property
     def spectrum(self) -> Tensor:
         """Mean power of the data per coefficient, (H, W//2 + 1)."""
-        return torch.tensordot(self._weights, self.spectra, 1)
+        mean: Tensor = torch.tensordot(self._weights, self.spectra, 1)
+        return mean
 
     def responsibilities(self, x_t: Tensor, t: Timestep) -> Tensor:
         """Probability of each component given x_t, float64 (B, K); at t = 0 it classifies clean images.
@@ -113,13 +115,15 @@ class MixtureDenoiser:
         return self.process.signal(t).square() * self.spectra + self.process.noise(t).square()
 
     def _posterior(self, x_t: Tensor, t: int) -> Tensor:
-        return (log_likelihood(x_t, self._powers(t)) + self._weights.log()).softmax(1)
+        odds = log_likelihood(x_t, self._powers(t)) + self._weights.log()
+        return odds.softmax(1)
 
     def _predict(self, x_t: Tensor, t: int) -> Tensor:
         c, d = self.process.mixture(t, self.prediction)
         estimate = c * self.process.signal(t) * self.spectra + d * self.process.noise(t)
-        gains = estimate / self._powers(t)  # (K, H, W//2 + 1)
-        return filtered(x_t, torch.tensordot(self._posterior(x_t, t), gains, 1))
+        gains: Tensor = estimate / self._powers(t)  # (K, H, W//2 + 1)
+        mean: Tensor = torch.tensordot(self._posterior(x_t, t), gains, 1)  # (B, H, W//2 + 1)
+        return filtered(x_t, mean)
 
     def _each_time(self, x_t: Tensor, t: Timestep, f: Callable[[Tensor, int], Tensor]) -> Tensor:
         """``f`` of all images if they share a timestep, else of each."""
