@@ -17,7 +17,9 @@ lower contrasts grows by
 to first order in the step, and the power, at all frequencies alike, changes by
 ``-sum_j dS_j (c_{j+1} - c_j)`` over the mean of c. For K equal steps of the angle ``atan(s / a)`` from pure
 noise, delta is ``pi / 2K`` times ``(sum C^2 / 2)^(1/4)``, C over the power of the noise: the loss falls as
-1/K and, for white data, grows as the fourth root of the number of pixels.
+1/K and, for white data, grows as the fourth root of the number of pixels. It holds for contrasts that are
+told apart while every SNR is small, ``(c_{j+1} - c_j) lambda > 1`` at SNR 1; ``sampled_contrast`` needs no
+such condition.
 """
 
 from collections.abc import Sequence
