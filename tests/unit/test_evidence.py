@@ -77,7 +77,7 @@ def test_an_effect_of_no_size_is_open_and_not_refuted() -> None:
         (near("x", Estimate(2, 1.9, 2.1), 1, within=0.05, why=WHY), "refuted"),
         (exact("x", 3e-13), "holds"),
         (exact("x", 3e-7), "refuted"),
-        (exact("x", 3e-7, scale=1e3), "holds"),
+        (exact("x", 3e-7, rounding=1e-6), "holds"),
         (fact("x", True), "holds"),
         (fact("x", False), "refuted"),
     ],
