@@ -14,6 +14,8 @@ def test_ledger_names_known_sources_and_a_chapter() -> None:
             "frequency-bias summary",
             "FANS draft",
             "FANS post",
+            "Falck et al. (2025)",
+            "this book",
         }
         assert claim.chapter.startswith("notebooks/")
 

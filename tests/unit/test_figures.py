@@ -183,6 +183,10 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "noise_rows": lambda d: figures.noise_rows(
         {"photographs": d.images[:4, 0], "PLTB": d.images[4:, 0]}, ["t = T", "3T/4", "T/2", "T/4"]
     ),
+    "loss_panels": lambda d: figures.loss_panels(
+        {t: {n: row[:8] for n, row in zip(NAMES, d.levels, strict=True)} for t in ("white", "EqualSNR")},
+        d.f[:8],
+    ),
     "loss_shares": lambda d: figures.loss_shares(d.shares, BANDS, title="flat for α = −1"),
     "orientations": lambda d: figures.orientations(dict.fromkeys(NAMES, d.oriented)),
     "pictures": lambda d: figures.pictures(

@@ -25,6 +25,7 @@ from spectralbook.figures.filters import (
     rectified,
     upsampling_view,
 )
+from spectralbook.figures.mixtures import loss_panels
 from spectralbook.figures.shaping import (
     band_levels,
     band_maps,
@@ -73,6 +74,7 @@ __all__ = [
     "lag_curves",
     "layer_responses",
     "league",
+    "loss_panels",
     "loss_shares",
     "missing_and_added",
     "noise_rows",
