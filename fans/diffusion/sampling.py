@@ -62,8 +62,12 @@ def equal_angle(process: SpectralProcess, spectrum: Spectrum, steps: int) -> Ten
     """
     _check_steps(process, steps)
     amplitude = as_spectrum(spectrum, process.size).sqrt()
-    theta = torch.atan2(process.noise_table, process.signal_table * amplitude)
-    change = torch.where(amplitude > 0, theta.diff(dim=0).abs(), 0.0).amax((1, 2))  # (T,)
+    changes = []
+    for t in process.blocks(overlap=1):
+        a, s = process.levels(t)
+        theta = torch.atan2(s, a * amplitude)
+        changes.append(torch.where(amplitude > 0, theta.diff(dim=0).abs(), 0.0).amax((1, 2)))
+    change = torch.cat(changes)  # (T,)
     travelled = torch.cat([change.new_zeros(1), change.cumsum(0)])
     wanted = torch.linspace(0, float(travelled[-1]), steps + 1, dtype=torch.float64)
     midpoints = (travelled[1:] + travelled[:-1]) / 2
