@@ -81,7 +81,8 @@ class UniPC(Sampler):
 
 def _gain(process: SpectralProcess, s: Tensor, t: Tensor) -> Tensor:
     """``lambda_s - lambda_t``, (K, h, w); infinite at s = 0, or where there is no signal at t."""
-    return (process.signal(s) * process.noise(t) / (process.signal(t) * process.noise(s))).log()
+    ratio = process.signal(s) * process.noise(t) / (process.signal(t) * process.noise(s))
+    return ratio.abs().log()  # levels of zero may have a sign
 
 
 def _ratio(h: Tensor, before: Tensor) -> Tensor:
