@@ -47,7 +47,12 @@ def run(
     name: str, denoiser: Denoiser, *, sampler: SamplerLike = "ddim", count: int = 16, seed: int = 0
 ) -> Trace:
     return trace(
-        member(name), denoiser, (count, 1, *SIZE), generator=streams(seed, count), steps=STEPS, sampler=sampler
+        member(name),
+        denoiser,
+        (count, 1, *SIZE),
+        generator=streams(seed, count),
+        steps=STEPS,
+        sampler=sampler,
     )
 
 
@@ -137,9 +142,7 @@ def test_a_published_sampler_is_traced_with_its_own_prior_and_noise() -> None:
     assert float(z.abs().max()) < 4.5
     assert float((process.noise(50).square() - 1).abs().max()) > 0.5
     split = attribute(traced, C, bands=BANDS)
-    exact = sampled_spectrum(
-        process, C, timesteps=traced.timesteps, sampler=ScalarDDPM(), start="prior"
-    )
+    exact = sampled_spectrum(process, C, timesteps=traced.timesteps, sampler=ScalarDDPM(), start="prior")
     assert apart(in_rings(exact, BANDS) * 10 ** (-split.sampler / 10), in_rings(C, BANDS)) < 1e-9
 
 
@@ -160,7 +163,7 @@ def test_channels_count_alike_and_sizes_may_be_odd(channels: int, size: tuple[in
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(["white", "fans", "equal_snr", "power_law", "band", "gud"]),
-    sampler=st.sampled_from(["ddim", "euler"]),
+    method=st.sampled_from(["ddim", "euler"]),
     steps=st.integers(2, 8),  # in one step from pure noise, the linear denoiser draws nothing
     scale=st.floats(0.3, 2),  # a silent network draws images without any power
     curve=st.floats(-1, 1),
