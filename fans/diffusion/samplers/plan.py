@@ -51,8 +51,8 @@ class Sampler(ABC):
     ...         a_s, s_s = process.signal(s), process.noise(s)
     ...         return Stages(t, (0 * a_s,), (a_s,), s_s)
     >>> [stages] = Restart().plan(white(size=(8, 8)), [1000, 500, 0])
-    >>> stages.noise.flatten().tolist() == [0.5**0.5, 0.0]
-    True
+    >>> [round(level, 3) for level in stages.noise.flatten().tolist()]
+    [0.707, 0.0]
     """
 
     reach: ClassVar[int] = 2  # times that a step depends on: where it goes, where it is, where it was, ...
