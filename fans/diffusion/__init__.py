@@ -20,13 +20,12 @@ from fans.diffusion.plane import (
     randn,
     streams,
 )
-from fans.diffusion.process import Method, Prediction, SpectralProcess, Transition
+from fans.diffusion.process import Prediction, SpectralProcess
 
 __all__ = [
     "FAULTS",
     "Fault",
     "Generators",
-    "Method",
     "Prediction",
     "PublishedFans",
     "Ramp",
@@ -35,7 +34,6 @@ __all__ = [
     "SpectralProcess",
     "Spectrum",
     "Timestep",
-    "Transition",
     "as_spectrum",
     "band",
     "blur",

@@ -105,7 +105,7 @@ def schedule_of(schedule: ScheduleLike) -> ScheduleFunction:
         ValueError: unknown name or option.
         TypeError: none of the three.
 
-    >>> schedule_of({"name": "cosine", "end": 0.5})(torch.tensor(10.0), 10).signal.square().item()
+    >>> round(schedule_of({"name": "cosine", "end": 0.5})(torch.tensor(10.0), 10).signal.item() ** 2, 6)
     0.5
     """
     if callable(schedule):
@@ -147,7 +147,8 @@ def schedule_config(schedule: ScheduleLike) -> dict[str, Any]:
 def interpolated(table: Tensor, t: Tensor) -> Tensor:
     """Rows of a table (T + 1, ...) at times t from 0 to T, linear between them: ``(*t.shape, ...)``."""
     low = t.floor().clamp(0, len(table) - 2).long()
-    return torch.lerp(table[low], table[low + 1], (t - low).reshape(*t.shape, *[1] * (table.ndim - 1)))
+    share = (t - low).reshape(t.shape + (1,) * (table.ndim - 1))
+    return torch.lerp(table[low], table[low + 1], share)
 
 
 def interpolated_log(alpha_bar: Tensor, t: Tensor) -> Schedule:
