@@ -22,7 +22,7 @@ told apart while every SNR is small, ``(c_{j+1} - c_j) lambda > 1`` at SNR 1; ``
 such condition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -34,15 +34,15 @@ from scipy import stats
 from scipy.special import softmax
 from torch import Tensor
 
-from fans.diffusion.checks import as_spectrum
+from fans.diffusion.checks import Timestep, as_spectrum
+from fans.diffusion.grids import check_grid
 from fans.diffusion.plane import Spectrum, plane_mean
-from fans.diffusion.process import SpectralProcess, Timestep
-from fans.diffusion.sampling import check_grid
+from fans.diffusion.process import SpectralProcess
+from fans.diffusion.samplers import Sampler, SamplerLike, resolve
 from fans.diffusion.wiener import sampled_spectrum
 from fans.spectrum import multiplicity
 
 Array = NDArray[np.float64]
-Solver = Literal["ddim", "heun", "contrast"]
 
 NO_SIGNAL = 1e-9  # level below which x_t says nothing
 BISECTIONS = 60  # from +-40 to rounding
@@ -93,7 +93,7 @@ def share_changes(
         nodes: of the quadrature.
 
     >>> from fans.diffusion import white
-    >>> from fans.diffusion.sampling import uniform
+    >>> from fans.diffusion.grids import uniform
     >>> w = white(size=(16, 16))
     >>> share_changes(w, torch.ones(16, 9), [0.5, 1.5], timesteps=uniform(w, 100)).round(3).tolist()
     [0.035]
@@ -131,7 +131,7 @@ def sampled_contrast(
     weights: ArrayLike | None = None,
     *,
     timesteps: Sequence[int] | Tensor,
-    method: Solver = "ddim",
+    sampler: SamplerLike | Literal["contrast"] = "ddim",
     quantiles: int = 4001,
 ) -> SampledContrast:
     """Contrasts drawn with the exact denoiser, to all orders in the steps, by a recursion of the energy.
@@ -143,45 +143,48 @@ def sampled_contrast(
 
     Args:
         process, spectrum, contrasts, weights, timesteps: as for ``share_changes``.
-        method: ``"ddim"``, ``"heun"`` (two evaluations a step) or ``"contrast"`` (``contrast_step``).
+        sampler: any that adds no noise, as for ``fans.diffusion.sampling.sample``; or ``"contrast"``, the
+            steps of ``contrast_step``.
         quantiles: of the starting length.
 
+    Raises:
+        ValueError: a sampler that adds noise; contrasts or weights that are none.
+
     >>> from fans.diffusion import white
-    >>> from fans.diffusion.sampling import uniform
+    >>> from fans.diffusion.grids import uniform
     >>> w = white(size=(8, 8))
     >>> one = sampled_contrast(w, torch.ones(8, 5), [1.0], timesteps=uniform(w, 10))
     >>> round(one.power, 4)  # cos(pi / 20)^20
     0.7805
     """
     c, p = _classes(contrasts, weights)
-    grid = check_grid(process, timesteps)[:-1]
-    eta, count = _equivalent(process, spectrum, grid)
-    levels = (np.arange(quantiles) + 0.5) / quantiles
-    u = np.sqrt(stats.chi2.ppf(levels, count) / count)  # length of x_t / s_t over sqrt(N)
+    grid, (equal, count) = check_grid(process, timesteps), _equal_field(process, spectrum)
 
-    def posterior(u: Array, h: float) -> Array:
-        power = 1 + h**2 * c
-        odds: Array = np.log(p) - count / 2 * (u[:, None] ** 2 / power + np.log(power))
+    signal, noise = (table.flatten().tolist() for table in equal.tables())
+
+    def levels(t: int) -> tuple[float, float]:
+        return signal[t], noise[t]
+
+    def posterior(x: Array, t: int) -> Array:
+        a, s = levels(t)
+        power = a**2 * c + s**2
+        odds = np.log(p) - count / 2 * (x[:, None] ** 2 / power + np.log(power))
         return np.asarray(softmax(odds, 1))
 
-    def estimate(u: Array, h: float) -> Array:
-        return np.asarray(posterior(u, h) @ (h * c / (1 + h**2 * c))) * u
+    def estimate(x: Array, t: int) -> Array:
+        a, s = levels(t)
+        return np.asarray(posterior(x, t) @ (a * c / (a**2 * c + s**2))) * x
 
-    for h, g in pairwise(eta.tolist()):
-        x_0 = estimate(u, h)
-        if method == "contrast":
-            implied = _implied(x_0 / u, h, float(p @ c))
-            u = u * np.sqrt((1 + g**2 * implied) / (1 + h**2 * implied))
-        elif method == "heun":
-            u = u + (g - h) * (x_0 + estimate(u + (g - h) * x_0, g)) / 2
-        else:
-            u = u + (g - h) * x_0
-    h, x_0 = eta[-1], estimate(u, eta[-1])
-    shares = np.bincount(posterior(u, h).argmax(1), minlength=len(c)) / quantiles
-    if method == "contrast":
-        implied = _implied(x_0 / u, h, float(p @ c))
-        x_0 = u * np.sqrt(implied / (1 + h**2 * implied))
-    return SampledContrast(shares, float((x_0**2).mean() / (p @ c)))
+    middles = (np.arange(quantiles) + 0.5) / quantiles
+    x = levels(int(grid[0]))[1] * np.sqrt(stats.chi2.ppf(middles, count) / count)
+    path = [x]
+    if sampler == "contrast":
+        for t, s in pairwise(grid.tolist()):
+            path.append(_flow(path[-1], estimate(path[-1], t), levels(t), levels(s), float(p @ c)))
+    else:
+        path = _follow(resolve(sampler), equal, grid, x, estimate)
+    shares = np.bincount(posterior(path[-2], int(grid[-2])).argmax(1), minlength=len(c)) / quantiles
+    return SampledContrast(shares, float((path[-1] ** 2).mean() / (p @ c)))
 
 
 def predicted_spectrum(
@@ -245,7 +248,7 @@ def contrast_step(
         low, high = torch.where(short, middle, low), torch.where(short, high, middle)
     c = ((low + high) / 2).exp()
     flow, gain = (power(c, s) / power(c, t)).sqrt(), a_t * c * C / power(c, t)
-    rest = process.transition(t, s).sample
+    rest = process.signal(s) - process.noise(s) / process.noise(t) * a_t  # DDIM's, on x0_hat
     stepped = (flow - rest * gain)[:, None] * X + rest * Y
     x_s: Tensor = torch.fft.irfft2(stepped, s=process.size, norm="ortho").to(x_t.dtype)
     return x_s
@@ -272,16 +275,54 @@ def _quantile(lam: Array, c: Array, p: Array, below: float) -> Array:
     return np.asarray((low + high) / 2)
 
 
-def _equivalent(process: SpectralProcess, spectrum: Spectrum, grid: Tensor) -> tuple[Array, float]:
-    """``sqrt(SNR)`` of the field of equal SNR at each time, and its number of coefficients."""
+def _equal_field(process: SpectralProcess, spectrum: Spectrum) -> tuple[SpectralProcess, float]:
+    """A field of power 1 and equal SNR, detected as easily at each time, and its number of coefficients."""
     height, width = process.size
-    snr = process.snr(grid, spectrum).expand(len(grid), height, width // 2 + 1)
-    total, square = (plane_mean(x, process.size)[:, 0, 0] * (height * width) for x in (snr, snr.square()))
-    eta = torch.where(total > 0, square / total, 0.0).sqrt().numpy()
-    first = int((total > NO_SIGNAL**2).nonzero()[0])  # the count is that of the noisy end
-    return eta, float(total[first].square() / square[first])
+    if process.is_white:
+        sums = [plane_mean(as_spectrum(spectrum, process.size) ** n, process.size) for n in (1, 2)]
+        a, s = process.tables()
+        white = SpectralProcess.from_tables("equal SNR", (2, 2), a, s * (sums[0] / sums[1]).sqrt())
+        return white, float(sums[0] ** 2 / sums[1]) * height * width
+    rows, count = [], 0.0
+    for t in process.blocks():
+        signal, noise, C = process.signal(t), process.noise(t), as_spectrum(spectrum, process.size)
+        against = (C / noise.square()).expand(len(t), height, width // 2 + 1)  # SNR at signal 1
+        snr = signal.square() * against
+        total, square, seen = (
+            plane_mean(x, process.size) * (height * width) for x in (against, against.square(), snr.square())
+        )
+        level = (total / square).sqrt()
+        loud = (seen / plane_mean(snr, process.size) / (height * width)).sqrt() * level
+        rows.append((torch.where(signal.amax((1, 2), keepdim=True) > NO_SIGNAL, loud, 0.0), level))
+        count = float(total[-1] ** 2 / square[-1])  # that of the noisy end
+    a, s = (torch.cat(column) for column in zip(*rows, strict=True))
+    a[0], s[0] = 1.0, 0.0
+    return SpectralProcess.from_tables("equal SNR", (2, 2), a, s), count
 
 
-def _implied(gain: Array, h: float, mean: float) -> Array:
-    """The contrast c whose Wiener gain ``h c / (1 + h^2 c)`` is given; the mean where there is no signal."""
-    return gain / (h * (1 - h * gain)) if h > NO_SIGNAL else np.full_like(gain, mean)
+def _follow(
+    sampler: Sampler,
+    process: SpectralProcess,
+    grid: Tensor,
+    x: Array,
+    estimate: Callable[[Array, int], Array],
+) -> list[Array]:
+    """All states of a plan."""
+    states, estimates = [x], list[Array]()
+    for stages in sampler.plan(process, grid):
+        if stages.noise is not None and bool((stages.noise > 0).any()):
+            raise ValueError(f"{sampler} adds noise: choose a sampler that does not, such as 'ddim'")
+        for k, t in enumerate(stages.t.tolist()):
+            estimates.insert(0, estimate(states[0], t))
+            pairs = [*zip(stages.states, states, strict=False)]
+            pairs += [*zip(stages.estimates, estimates, strict=False)]
+            states.insert(0, np.sum([float(factor[k]) * y for factor, y in pairs], axis=0))
+    return states[::-1]
+
+
+def _flow(x: Array, x_0: Array, here: tuple[float, float], there: tuple[float, float], mean: float) -> Array:
+    """The exact flow of the contrast whose Wiener filter makes x_0 of x; without signal, of the mean."""
+    (a, s), (b, r) = here, there
+    gain = x_0 / x
+    c = gain * s**2 / (a * (1 - a * gain)) if a > NO_SIGNAL else np.full_like(x, mean)
+    return np.asarray(x * np.sqrt((b**2 * c + r**2) / (a**2 * c + s**2)))

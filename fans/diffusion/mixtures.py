@@ -17,9 +17,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fans.diffusion.checks import as_spectrum
+from fans.diffusion.checks import Timestep, as_spectrum
 from fans.diffusion.plane import filtered
-from fans.diffusion.process import Prediction, SpectralProcess, Timestep
+from fans.diffusion.process import Prediction, SpectralProcess
 from fans.spectrum import multiplicity
 
 

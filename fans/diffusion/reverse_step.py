@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fans.diffusion.mixtures import MixtureDenoiser
 from fans.diffusion.plane import randn
+from fans.diffusion.samplers import Ancestral
 
 NODES = 1201
 REACH = 12.0  # deviations on either side
@@ -54,11 +55,13 @@ def step_divergence(bayes: MixtureDenoiser, x_t: Tensor, t: int, s: int) -> Tens
         x_t: images (B, 1, H, W).
         t, s: timesteps, s < t.
     """
-    step = bayes.process.transition(t, s, method="ancestral")
+    stages = Ancestral().stages(bayes.process, torch.tensor([[s], [t]]))
+    assert stages.noise is not None
+    A, B, S = stages.estimates[0][0], stages.states[0][0], stages.noise[0]
     C, a_t, s_t = bayes.spectra, bayes.process.signal(t), bayes.process.noise(t)
     power = a_t.square() * C + s_t.square()
-    gain = step.sample * a_t * C / power + step.state  # (K, H, W//2 + 1)
-    variance = step.noise.square() + step.sample.square() * C * s_t.square() / power
+    gain = A * a_t * C / power + B  # (K, H, W//2 + 1)
+    variance = S.square() + A.square() * C * s_t.square() / power
     real = torch.full(C.shape[1:], 0.5, dtype=torch.float64)  # a complex coefficient has half of it along x_t
     for row in {0, C.shape[1] // 2} if C.shape[1] % 2 == 0 else {0}:
         for column in {0, C.shape[2] - 1} if bayes.process.size[1] % 2 == 0 else {0}:
