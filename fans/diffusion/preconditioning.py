@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fans.diffusion.checks import as_spectrum
+from fans.diffusion.denoisers import unwrapped
 from fans.diffusion.losses import residual_power
 from fans.diffusion.plane import Spectrum
 from fans.diffusion.process import Prediction, SpectralProcess
@@ -68,7 +69,7 @@ class Preconditioned(nn.Module):
         c_in, c_skip, c_out = (table[t][:, None] for table in self._tables)  # (B, 1, H, W//2 + 1)
         state = torch.fft.rfft2(x_t.float(), norm="ortho")
         whitened = torch.fft.irfft2(state * c_in, s=x_t.shape[-2:], norm="ortho")
-        rest = torch.fft.rfft2(self.network(whitened, t).float(), norm="ortho")
+        rest = torch.fft.rfft2(unwrapped(self.network(whitened, t)).float(), norm="ortho")
         prediction: Tensor = torch.fft.irfft2(state * c_skip + rest * c_out, s=x_t.shape[-2:], norm="ortho")
         return prediction.to(x_t.dtype)
 

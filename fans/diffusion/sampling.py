@@ -21,6 +21,7 @@ from fans.diffusion import (
     Transition,
     as_spectrum,
 )
+from fans.diffusion.denoisers import check_trained, unwrapped
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Grid = Literal["uniform", "equal_angle"] | Sequence[int] | Tensor
@@ -137,13 +138,14 @@ def sample(
         Images of the given shape.
 
     Raises:
-        ValueError: an option that does not fit the process.
+        ValueError: an option that does not fit the process, or a denoiser trained for something else.
         FloatingPointError: the denoiser returned a value that is not finite; says at which step.
 
     >>> from fans.diffusion import streams, white
     >>> sample(white(size=(8, 8)), lambda x, t: 0 * x, (2, 3, 8, 8), generator=streams(0, 2), steps=4).shape
     torch.Size([2, 3, 8, 8])
     """
+    check_trained(denoiser, process, prediction, shape)
     timesteps = _grid(process, steps, grid, spectrum)
     x_T = _start(process, shape, start, generator, spectrum, dtype, device)
     to_state, to_image = _transforms(process, method)
@@ -260,7 +262,7 @@ def _transforms(
 
 def _checked(denoiser: Denoiser, x: Tensor, t: int, grid: Tensor) -> Tensor:
     """Call the denoiser, and stop at the first value that is not finite."""
-    prediction = denoiser(x, torch.full((x.shape[0],), t, device=x.device)).to(x.dtype)
+    prediction = unwrapped(denoiser(x, torch.full((x.shape[0],), t, device=x.device))).to(x.dtype)
     if prediction.shape != x.shape:
         raise ValueError(f"the denoiser returned shape {tuple(prediction.shape)} for images {tuple(x.shape)}")
     # NaN and infinity survive a sum, which is far cheaper than a look at every value

@@ -25,7 +25,7 @@ from fans.networks.gan_remedies import translate, translation_gain
 from fans.spectrum import bands
 from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.generator import Fitting, FittingConfig
-from fans.training.loop import Record
+from fans.training.state import Record
 from fans.training.streams import noise
 
 TRANSLATION_SEED = 2000  # of the codes whose images the translation is fitted to, plus the seed of the run
