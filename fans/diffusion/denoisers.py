@@ -5,17 +5,12 @@ process, another prediction or images of another shape than they were trained wi
 training leaves ``trained_for`` on a network, and whoever samples with it can check.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
-from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from fans.diffusion.process import SpectralProcess
-
-_DIGESTS = WeakKeyDictionary[SpectralProcess, str]()
 
 
 def unwrapped(output: Any) -> Tensor:
@@ -24,6 +19,7 @@ def unwrapped(output: Any) -> Tensor:
     Raises:
         TypeError: none of these.
 
+    >>> import torch
     >>> from diffusers.models.unets.unet_2d import UNet2DOutput
     >>> unwrapped(UNet2DOutput(sample=torch.ones(2))), unwrapped((torch.ones(2), None))
     (tensor([1., 1.]), tensor([1., 1.]))
@@ -39,25 +35,14 @@ def unwrapped(output: Any) -> Tensor:
     )
 
 
-def digest(tensors: Iterable[Tensor]) -> str:
-    """The beginning of a hash of types, shapes and values."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]
-
-
 def described(process: SpectralProcess) -> dict[str, Any]:
-    """A process in plain values, for checkpoints and messages; ``digest`` tells two of them apart."""
-    if process not in _DIGESTS:
-        _DIGESTS[process] = digest([process.signal_table, process.noise_table])
+    """A process in plain values, for checkpoints and messages; its hash tells two of them apart."""
     height, width = process.size
     return {
         "name": process.name,
         "size": [height, width],
         "timesteps": process.timesteps,
-        "digest": _DIGESTS[process],
+        "digest": process.digest(),
     }
 
 

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fans.diffusion import SpectralProcess, Spectrum, losses
-from fans.diffusion.denoisers import TrainedFor, described, digest, told
+from fans.diffusion.denoisers import TrainedFor, described, told
+from fans.diffusion.digests import digest
 from fans.training.checkpoints import Checkpoint
 from fans.training.config import LoopConfig, TrainingConfig
 
@@ -94,9 +95,12 @@ def check_fit(network: nn.Module, images: Images, process: SpectralProcess, conf
     process.inversion(process.timesteps, config.prediction)
 
 
-def loss_table(
-    process: SpectralProcess, config: TrainingConfig, spectrum: Spectrum | None, weight: Tensor | None
-) -> Tensor:
+def loss_weights(
+    process: SpectralProcess,
+    config: TrainingConfig,
+    spectrum: Spectrum | None,
+    weight: Tensor | losses.Weights | None,
+) -> losses.Weights:
     """The weights of the loss, those given for ``custom``.
 
     Raises:
@@ -106,7 +110,7 @@ def loss_table(
         return losses.weights(process, config.loss, config.prediction, spectrum=spectrum)
     if config.loss != "custom" or weight is None:
         raise ValueError(f"loss={config.loss!r}: weight= is needed by loss='custom', and by no other")
-    return losses.check_weights(weight, process)
+    return losses.as_weights(weight, process)
 
 
 def check_same_run(checkpoint: Checkpoint, config: LoopConfig, made_from: Mapping[str, str]) -> None:
@@ -133,8 +137,8 @@ def check_same_run(checkpoint: Checkpoint, config: LoopConfig, made_from: Mappin
 
 def fingerprint(images: Images, networks: Mapping[str, nn.Module]) -> dict[str, str]:
     """Hashes of images and networks; of a sequence, of its length and those that ``looked_at`` gives."""
-    found = [images] if isinstance(images, Tensor) else [torch.tensor(len(images)), *looked_at(images)]
-    return {"images": digest(found)} | {
+    found = [images] if isinstance(images, Tensor) else [len(images), *looked_at(images)]
+    return {"images": digest(*found)} | {
         f"network {name}": architecture(network) for name, network in networks.items()
     }
 
@@ -166,9 +170,9 @@ def _plain(config: Any) -> Any:
     return repr(config) if hasattr(config, "__dataclass_fields__") else None
 
 
-def made_from(process: SpectralProcess, weight: Tensor) -> dict[str, str]:
+def made_from(process: SpectralProcess, weights: losses.Weights) -> dict[str, str]:
     """What the run of a denoiser is made from besides: the process, by name and hash, and the loss."""
-    return {"process": told(described(process)), "weight": digest([weight])}
+    return {"process": told(described(process)), "weight": digest(weights.config)}
 
 
 def trained_for(checkpoint: Checkpoint) -> TrainedFor:

@@ -38,7 +38,7 @@ class Trainer(Loop):
         *,
         folder: Path | str | None = None,
         spectrum: Spectrum | None = None,
-        weight: Tensor | None = None,
+        weight: Tensor | losses.Weights | None = None,
         accelerator: Accelerator | None = None,
         made_from: Mapping[str, str] | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class Trainer(Loop):
             config: everything else.
             folder: for checkpoints and ``log.jsonl``; nothing is written without one.
             spectrum: power of the data per coefficient, for the losses and importances that need it.
-            weight: table of ``loss="custom"``, as ``fans.diffusion.losses.weights`` gives.
+            weight: of ``loss="custom"``: a table, or ``fans.diffusion.losses.Weights``.
             accelerator: chooses device and processes; without one, ``accelerate launch`` does.
             made_from: more hashes of what a checkpoint can only be continued with.
 
@@ -60,16 +60,18 @@ class Trainer(Loop):
         """
         checks.check_fit(network, images, process, config)
         self.network, self.process = network, process
-        table = checks.loss_table(process, config, spectrum, weight)
+        self._weights = checks.loss_weights(process, config, spectrum, weight)
         kind = config.prediction
-        self._probability = losses.timestep_probability(process, table, config.importance, kind, spectrum)
-        self._weight = (table * losses.correction(self._probability)[:, None, None]).float()
+        self._probability = losses.timestep_probability(
+            process, self._weights, config.importance, kind, spectrum
+        )
+        self._correction = losses.correction(self._probability).float()
         self.trained_for = TrainedFor.of(process, kind, images[0].shape)
         super().__init__(
             {"model": network},
             images,
             config,
-            made_from=checks.made_from(process, table) | dict(made_from or {}),
+            made_from=checks.made_from(process, self._weights) | dict(made_from or {}),
             facts={"trained_for": self.trained_for},
             folder=folder,
             accelerator=accelerator,
@@ -88,7 +90,12 @@ class Trainer(Loop):
     def error(self, x_0: Tensor, x_t: Tensor, target: Tensor, t: Tensor) -> Tensor:
         """Mean loss for images, noisy images, what to predict, and timesteps on the CPU."""
         prediction = self.forward("model", x_t, t.to(x_t.device))
-        return losses.weighted_error(prediction - target, self._weight[t]).mean()
+        return losses.weighted_error(prediction - target, self.weight(t)).mean()
+
+    def weight(self, t: Tensor) -> Tensor:
+        """Rows of the loss for timesteps that are drawn so often, where the network is."""
+        rows = self._weights.rows(t, dtype=torch.float32, device=self.device)
+        return rows * self._correction[t].to(self.device)[:, None, None]
 
     def draw(self, step: int, part: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Images, white noise and timesteps (on the CPU) of this process at a step."""

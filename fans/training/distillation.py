@@ -32,7 +32,8 @@ import torch
 from torch import Tensor, nn
 
 from fans.diffusion import SpectralProcess
-from fans.diffusion.denoisers import check_trained, digest, labelled, unwrapped
+from fans.diffusion.denoisers import check_trained, labelled, unwrapped
+from fans.diffusion.digests import digest
 from fans.diffusion.losses import weighted_error
 from fans.diffusion.preconditioning import Preconditioned
 from fans.metrics.spectral_losses import focal_frequency_loss
@@ -236,7 +237,7 @@ class Distiller(Trainer):
             channels = _matching(network, self.teacher, images[0][None])
         student = Student(network, channels, seed=config.seed)
         weights = [] if self.teacher is None else list(self.teacher.state_dict().values())
-        taught = {"teacher": digest(weights)}
+        taught = {"teacher": digest(*weights)}
         super().__init__(student, images, process, config, made_from=taught, **options)
         if self.teacher is not None:
             self.teacher.to(self.device)
@@ -254,7 +255,7 @@ class Distiller(Trainer):
             prediction, own = self.forwards["model"](x_t, t.to(x_t.device))
             shown, taught = self._taught(x_t, t.to(x_t.device), target)
         prediction, config = prediction.float(), self.config
-        loss = weighted_error(prediction - target, self._weight[t])
+        loss = weighted_error(prediction - target, self.weight(t))
         for a, b in zip((*taught, shown), (*own, prediction), strict=True):
             if config.spatial:
                 loss = loss + config.spatial * spatial_loss(a.float(), b.float())

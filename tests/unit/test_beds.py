@@ -24,8 +24,8 @@ from fans.metrics.spectral_losses import focal_frequency_loss, nearest, spectral
 from fans.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from fans.networks.gan_remedies import DualDiscriminator, FrequencyShifted
 from fans.spectrum import bands
-from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training import Loop
+from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.generator import Fitting, FittingConfig
 from fans.training.streams import noise as drawn
 from fans.training.streams import order

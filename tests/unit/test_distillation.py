@@ -285,7 +285,9 @@ def test_only_the_same_teacher_continues_a_run(tmp_path: Path) -> None:
 
 
 def test_bf16_is_close_to_single_precision() -> None:
-    losses = [float(distiller(replace(SHORT, precision=p)).loss(0)["loss"].detach()) for p in ("bf16", "fp32")]  # type: ignore[arg-type]
+    losses = [
+        float(distiller(replace(SHORT, precision=p)).loss(0)["loss"].detach()) for p in ("bf16", "fp32")
+    ]  # type: ignore[arg-type]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
 
 
