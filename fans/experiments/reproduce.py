@@ -14,14 +14,15 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from fans.experiments import registry, results
+from fans.experiments import registry, results, store
 from fans.experiments.config import Experiment, Scale
 from fans.experiments.grid import choose
-from fans.experiments.kinds import run_of
 from fans.experiments.machine import die_with_parent, locked, on_main, processes
-from fans.experiments.publish import Grids, clean, publish
-from fans.experiments.results import Result, StaleError
+from fans.experiments.publish import Grids, publish
+from fans.experiments.registry import run_of
+from fans.experiments.results import Result
 from fans.experiments.run import Run, outcome, train
+from fans.experiments.store import StaleError, home
 from fans.training import checkpoints
 
 Report = Callable[[str], None]
@@ -58,7 +59,7 @@ def reproduce(
         BlockingIOError: another process works on the same results.
         ChildProcessError: a worker was killed.
     """
-    experiment, parent = registry.get(name, scale, fid=fid), results.home(folder)
+    experiment, parent = registry.get(name, scale, fid=fid), home(folder)
     place, work = parent / name, parent / f".{name}.{scale}.runs"
     accelerator = _checked(workers)
     main, started = accelerator.is_main_process, time.perf_counter()
@@ -96,7 +97,7 @@ def _begin(
     if not force and _fresh(experiment, place):
         report(f"{experiment.name}: results are up to date")
         shutil.rmtree(work, ignore_errors=True)  # a call that was killed may have left it
-        clean(place)
+        store.clean(place)
         return None
     now = results.fingerprint(experiment, place.parent)
     if work.exists() and (force or not _same_plan(work / "plan.json", experiment, now)):
