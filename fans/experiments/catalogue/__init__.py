@@ -1,7 +1,5 @@
-"""The experiments of the book: every module here registers its own, on the first import of the package."""
+"""The experiments of the book: each module registers its own, when the package is first imported."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+from fans.experiments.catalogue import coloured_noise as coloured_noise
+from fans.experiments.catalogue import compression as compression
+from fans.experiments.catalogue import test_beds as test_beds
