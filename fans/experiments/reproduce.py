@@ -8,7 +8,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from accelerate import Accelerator
 from fans.experiments import registry, results, store
 from fans.experiments.config import Experiment, Scale
 from fans.experiments.grid import choose
-from fans.experiments.machine import die_with_parent, locked, on_main, processes
+from fans.experiments.machine import die_with_parent, fresh_processes, locked, on_main, processes
 from fans.experiments.publish import Grids, publish
 from fans.experiments.registry import run_of
 from fans.experiments.results import Result
@@ -183,7 +182,7 @@ def _each(
     """Call a function for every job, in this process or in several; one that fails ends all."""
     if workers == 1 or len(jobs) < 2:
         return [_told(job, function(*job), done) for job in jobs]
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=fresh_processes(), initializer=die_with_parent)
     try:
         futures = [pool.submit(function, *job) for job in jobs]
         return [_told(job, future.result(), done) for job, future in zip(jobs, futures, strict=True)]

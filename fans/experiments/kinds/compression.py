@@ -6,7 +6,7 @@ multiplications with addition of one evaluation for one image, in convolutions a
 the training in milliseconds, the one measure that no second run reproduces.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fans.diffusion import SpectralProcess
 from fans.experiments import results
 from fans.experiments.data import Images
+from fans.experiments.kinds.denoiser_measures import Denoiser
 from fans.experiments.kinds.denoising import SMOKE_LEVELS, Arm, Denoising, DenoisingRun
 from fans.experiments.registry import kind
 from fans.experiments.run import Measure
@@ -175,19 +176,18 @@ class StudentRun(DenoisingRun):
 
     def judge(self, course: Any, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
         """What ``Denoising`` measures, and what the network costs."""
-        found, shown = super().judge(course.trainer, images, budget)
-        place = (self.arm.name, self.seed, budget, None)
-        costs = _costs(course.trainer, images)
+        denoiser = self.trained(course.trainer, images)
+        found, shown = self.measured(denoiser, budget)
+        place, costs = (self.arm.name, self.seed, budget, None), _costs(denoiser, course.history)
         return [*found, *(Measure(*place, name, value, unit=unit) for name, value, unit in costs)], shown
 
 
-def _costs(trainer: Trainer, images: Images) -> Iterator[tuple[str, float, str]]:
+def _costs(denoiser: Denoiser, history: Sequence[Record]) -> Iterator[tuple[str, float, str]]:
     """Size of the network, work of an evaluation, time of a training step."""
-    network = trainer.denoiser()
-    yield "parameters", sum(p.numel() for p in network.parameters()), ""
-    image = images.train[:1].to(trainer.accelerator.device)
+    yield "parameters", sum(p.numel() for p in denoiser.network.parameters()), ""
+    image = denoiser.images.train[:1].to(denoiser.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image, torch.ones(1, dtype=torch.int64, device=image.device))
+        denoiser.network(image, torch.ones(1, dtype=torch.int64, device=image.device))
     yield "MACs", counter.get_total_flops() / 2, ""
-    if trainer.history:
-        yield "step time", 1000 * trainer.history[-1]["seconds"] / trainer.history[-1]["step"], "ms"
+    if history:
+        yield "step time", 1000 * history[-1]["seconds"] / history[-1]["step"], "ms"

@@ -204,7 +204,11 @@ class DenoisingRun(Run):
 
     def judge(self, course: Trainer, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
         """Likelihood, samples, and what their errors are made of; and some of the samples."""
-        place, denoiser = (self.arm.name, self.seed, budget), self.trained(course, images)
+        return self.measured(self.trained(course, images), budget)
+
+    def measured(self, denoiser: Denoiser, budget: int) -> tuple[list[Measure], Tensor]:
+        """The same of a network, whoever trained it."""
+        place, images = (self.arm.name, self.seed, budget), denoiser.images
         found = [
             Measure(*place, None, name, value, unit="nat", low=low, high=high)
             for name, value, low, high in likelihood(denoiser)
