@@ -30,40 +30,6 @@ class Data:
     options: Options = field(default_factory=dict)
 
 
-<<<<<<< HEAD
-=======
-@dataclass(frozen=True)
-class Arm:
-    """One method of a comparison.
-
-    Attributes:
-        name: in tables and legends.
-        process: noising process.
-        options: of the process.
-        precondition: ``spectral`` brings input and target to unit power at every frequency, ``scalar`` on
-            average over all.
-        network: U-Net, or one learned gain per ring and time.
-        loss: of ``fans.diffusion.losses.weights``.
-        method: of the sampler.
-        grid: alternatives to ``options``, of which validation chooses one.
-    """
-
-    name: str
-    process: ProcessName = "white"
-    options: Options = field(default_factory=dict)
-    precondition: Precondition = "none"
-    network: NetworkName = "unet"
-    loss: Loss = "velocity"
-    method: Literal["ddim", "euler"] = "ddim"
-    grid: tuple[Options, ...] = ()
-
-    @property
-    def prediction(self) -> Prediction:
-        """What the network predicts; without a preconditioner, something that scalars turn into an image."""
-        return "v_pixel" if self.precondition == "none" else "v_prediction"
-
-
->>>>>>> main
 class Method(Protocol):
     """What every kind of experiment needs to know of its arms, which are frozen dataclasses.
 
