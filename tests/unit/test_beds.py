@@ -198,12 +198,13 @@ def test_pictures_become_the_images_of_their_logits() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_told(tmp_path: Path) -> None:
-    fit = course("fit", tmp_path)
+    plain: dict[str, Any] = {"penalty": "none", "weight": 0.0}  # a spectrum refuses such images before
+    fit = course("fit", tmp_path, **plain)
     fit.run(until=3)
     fit.images = torch.full_like(IMAGES, float("inf"))
-    with pytest.raises(FloatingPointError, match=r"loss is .* at step 6: lower rate"):
+    with pytest.raises(FloatingPointError, match=r"loss is .* at step 4: lower rate"):
         fit.run()
-    assert course("fit", tmp_path).step == 3
+    assert course("fit", tmp_path, **plain).step == 3
 
 
 class Several(Alone):
