@@ -4,14 +4,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fans.experiments.config import Data
-from fans.images import Split, load
+from fans.images import load
 from fans.spectrum import power_spectrum
 
+HELD_OUT = 1  # seed of the images that no network is trained on; the training images have seed 0
+_REMOTE = ("hub:", "folder:")  # sources with fixed originals, whose held-out images are another split
 _CHUNK = 4096  # images in double precision at once
 
 
@@ -21,7 +24,7 @@ class Images:
 
     Attributes:
         mean, deviation: what was subtracted, and then divided by.
-        train, validate, test: (N, C, H, W), of other originals each.
+        train, validate, test: (N, C, H, W).
         spectrum: mean power of the training images per coefficient, float64 (H, W//2 + 1).
     """
 
@@ -44,15 +47,16 @@ def images_of(data: Data, samples: int) -> Images:
 
 @lru_cache(maxsize=2)
 def _images(name: str, size: int, channels: int, count: int, held_out: int, options: str) -> Images:
-    def draw(number: int, split: Split) -> Tensor:
-        x = load(name, size=size, count=number, split=split, **json.loads(options))
+    def draw(number: int, **place: Any) -> Tensor:
+        x = load(name, size=size, count=number, **place, **json.loads(options))
         return x.mean(1, keepdim=True) if channels == 1 else x
 
-    train, validate, test = draw(count, "train"), draw(held_out, "validation"), draw(held_out, "test")
+    elsewhere = {"split": "test"} if name.startswith(_REMOTE) else {"seed": HELD_OUT}
+    train, rest = draw(count, seed=0), draw(2 * held_out, **elsewhere)
     mean, deviation = _moments(train)
-    for x in (train, validate, test):
+    for x in (train, rest):
         x.sub_(mean).div_(deviation)  # in place: large sets fill the memory
-    return Images(mean, deviation, train, validate, test, _spectrum(train))
+    return Images(mean, deviation, train, rest[:held_out], rest[held_out:], _spectrum(train))
 
 
 def _parts(x: Tensor) -> Iterator[Tensor]:

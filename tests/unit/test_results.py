@@ -149,21 +149,6 @@ def test_images_are_standardised_by_those_for_training() -> None:
     torch.testing.assert_close(found.restored(found.train[:1]), data.load("rings", size=16, count=1))
 
 
-def test_held_out_images_are_of_other_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def load(name: str, *, split: str, **options: object) -> torch.Tensor:
-        asked.append(split)
-        return data_load(name, split=split, **options)
-
-    data_load = data.load
-    monkeypatch.setattr(data, "load", load)
-    photographs = replace(TINY.data, name="photographs", channels=1, count=64)
-    data._images.cache_clear()
-    data.images_of(photographs, 4)
-    assert asked == ["train", "validation", "test"], "which share no pixel: see the tests of images"
-
-
 def test_test_beds_have_weights_but_no_denoiser_and_no_grid() -> None:
     result = experiments.load("generator-rings", folder=RESULTS)
     name = result.experiment.arms[0].name
