@@ -159,10 +159,11 @@ class Denoising(Experiment):
     """Diffusion models, one noising process and network per arm.
 
     Attributes:
-        widths: of the U-Net, as the next three (``fans.networks.UNetConfig``).
+        widths: of the U-Net, as the next four (``fans.networks.UNetConfig``).
         layers: of the U-Net.
         attention: of the U-Net.
         groups: of the U-Net.
+        time_scale_shift: of the U-Net.
         timesteps: T.
         sampler_steps: numbers of steps of the sampler that each budget is judged with.
         grid_steps: training steps for each point of a grid.
@@ -173,6 +174,7 @@ class Denoising(Experiment):
     layers: int = 1
     attention: tuple[int, ...] = ()
     groups: int = 8
+    time_scale_shift: Literal["scale_shift", "default"] = "scale_shift"
     timesteps: int = 1000
     sampler_steps: tuple[int, ...] = (50,)
     grid_steps: int = 150

@@ -74,6 +74,7 @@ class DenoisingRun(Run):
             layers=experiment.layers,
             attention=experiment.attention,
             groups=experiment.groups,
+            time_scale_shift=experiment.time_scale_shift,
         )
         network = UNet(sizes, seed=self.seed)
         if arm.precondition == "none":

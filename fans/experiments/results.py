@@ -178,6 +178,8 @@ def _check_files(place: Path, files: Mapping[str, str]) -> None:
 
 def _check_config(place: Path, then: Mapping[str, Any], experiment: Experiment) -> None:
     now = json.loads(json.dumps(experiment.plain()))
+    # Manifests older than the option have no such key, and their networks were built so.
+    then = {"time_scale_shift": "default"} | dict(then) if "time_scale_shift" in now else then
     different = [key for key in {**now, **then} if now.get(key) != then.get(key)]
     if different:
         changes = "; ".join(_change(key, then.get(key), now.get(key)) for key in different)

@@ -138,6 +138,7 @@ class StudentRun(DenoisingRun):
             widths=tuple(2 * width for width in experiment.widths),
             layers=experiment.layers,
             groups=experiment.groups,
+            time_scale_shift=experiment.time_scale_shift,
         )
         return UNet(sizes)
 

@@ -10,7 +10,8 @@ four bands of the features X, and the upsampling by WG-Up, the inverse transform
 
 What makes them differ from plain layers is that gates differ: with Haar and all gates g, WG-Down is
 decimation, ``2 g X[::2, ::2]``, and WG-Up is a pixel shuffle of fixed mixtures of the groups; if those are
-equal too, it inserts zeros. Gates see the means of channels alone, so time only as far as they show it.
+equal too, it inserts zeros. Gates see the means of channels alone, so time only as far as the block before
+shows it (``fans.networks.unet``).
 
 The paper leaves open what surrounds the gates. Here a 3 x 3 convolution follows, as in the layers replaced.
 """

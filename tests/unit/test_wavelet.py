@@ -5,7 +5,7 @@ rotations. So the definition in NumPy is one oracle, and PyWavelets' transform a
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import comb, pi
 from pathlib import Path
 
@@ -521,9 +521,12 @@ def test_gates_are_read_at_each_layer_and_time() -> None:
     }
     for g in gates.values():
         assert not g.requires_grad and g.min() >= 0 and g.max() <= 1
-        assert (g[0] - g[2]).abs().max() > 0  # other images and times
     same_images = network.gates(x[:1].expand(3, 1, 8, 8), t)
-    assert all((g[0] - g[2]).abs().max() > 0 for g in same_images.values())  # times alone
+    for g in (*gates.values(), *same_images.values()):  # other images and times, and times alone
+        assert (g[0] - g[2]).abs().max() > 1e-3  # measured are 0.0047 or more; rounding makes 1e-7
+    blind = replace(TINY, time_scale_shift="default")  # groups of the first level are single channels
+    untold = stirred(WaveletUNet(blind)).gates(x[:1].expand(3, 1, 8, 8), t)["down 0"]
+    assert (untold[0] - untold[2]).abs().max() < 1e-5
     seen: list[Tensor] = []
     layer = network.blocks.down_blocks[1].downsamplers[0][0]
     layer.register_forward_hook(lambda module, args, output: seen.extend((args[0], output)))
