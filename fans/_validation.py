@@ -1,15 +1,17 @@
 """Checks of arguments that several rooms share, and errors that say what is allowed."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 
 import numpy as np
 
 
-def known(option: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Check that an option is one of the names allowed."""
-    if value not in allowed:
-        raise ValueError(f"unknown {option} {value!r}: use one of {', '.join(allowed)}")
+def known(option: str, value: object, allowed: Iterable[object]) -> None:
+    """Check that an option is one of those allowed; True is not taken for 1."""
+    values = tuple(allowed)
+    if isinstance(value, bool) or value not in values:
+        raise ValueError(f"unknown {option} {value!r}: use one of {', '.join(map(str, values))}")
 
 
 def whole(label: str, value: object, *, low: int) -> int:
@@ -30,10 +32,10 @@ def number(label: str, value: object, *, low: float, high: float) -> float:
     return float(value)
 
 
-def choice(label: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Check that ``value`` is one of ``allowed``; True is not taken for 1."""
-    if isinstance(value, bool) or value not in allowed:
-        raise ValueError(f"{label} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+def check_confidence(confidence: float) -> None:
+    """Check the confidence of an interval, a probability; NaN is none."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
 
 
 def require(module: str, *, package: str, name: str, extra: str = "", install: str = "") -> ModuleType:

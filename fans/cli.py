@@ -70,8 +70,10 @@ def _parser() -> ArgumentParser:
 
 def _add_detect(commands: Any) -> None:
     detect = commands.add_parser("detect", help="how well are generated images told from real ones?")
-    detect.add_argument("real", metavar="REAL", help="folder of images; store both sets in the same format")
-    detect.add_argument("generated", metavar="GENERATED", help="folder of images, not within the other")
+    detect.add_argument(
+        "generated", metavar="GENERATED", help="folder of images; store both sets in the same format"
+    )
+    detect.add_argument("real", metavar="REAL", help="folder of images, not within the other")
     detect.add_argument("--size", type=int, default=64, metavar="N", help="pixels of a crop, 64 unless given")
     detect.add_argument(
         "--patches", type=int, default=1, metavar="N", help="crops of each image, 1 unless given"
@@ -147,15 +149,15 @@ def _experiments(options: Namespace) -> int:
 def _detect(options: Namespace) -> int:
     from fans.detection import detect
 
-    folders = [Path(folder).expanduser().resolve() for folder in (options.real, options.generated)]
+    folders = [Path(folder).expanduser().resolve() for folder in (options.generated, options.real)]
     if any(a.is_relative_to(b) for a, b in (folders, folders[::-1])):
         raise ValueError(
-            f"REAL and GENERATED share images: {folders[0]} and {folders[1]}; give two folders apart"
+            f"GENERATED and REAL share images: {folders[0]} and {folders[1]}; give two folders apart"
         )
-    (real, a), (generated, b) = (_crops(folder, options) for folder in folders)
+    (generated, a), (real, b) = (_crops(folder, options) for folder in folders)
     rows = detect(
-        real,
-        generated,
+        generated=generated,
+        real=real,
         features=options.features,
         r_c=options.threshold,
         groups=(a, b),

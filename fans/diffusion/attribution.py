@@ -31,9 +31,8 @@ from torch import Tensor
 
 from fans.diffusion import Method, Prediction, SpectralProcess, Spectrum, as_spectrum
 from fans.diffusion.sampling import Denoiser, Start, sample, uniform
-from fans.diffusion.wiener import decibel, sampled_spectrum
-from fans.spectrum import bands as partition
-from fans.spectrum import multiplicity
+from fans.diffusion.wiener import sampled_spectrum
+from fans.spectrum import band_sum, decibel, radial_bands
 
 
 @dataclass(frozen=True)
@@ -162,17 +161,10 @@ def attribute(run: Trace, spectrum: Spectrum, *, bands: int = 8) -> Attribution:
         bands: number of rings of equal width.
     """
     size = run.process.size
-    rings = partition(size, bands)
-    member = torch.from_numpy(rings.index) == torch.arange(bands)[:, None, None]
-    weight = member * torch.tensor(multiplicity(size))
-    weight[:, 0, 0] = 0
-
-    def in_bands(power: Tensor) -> Tensor:
-        return (weight * power).sum((1, 2))
-
+    rings = radial_bands(size, bands)
     exact = sampled_spectrum(run.process, spectrum, timesteps=run.timesteps, method=run.method, start="prior")
     stages = [as_spectrum(spectrum, size), exact, run.spectrum(stray=False), run.power]
-    true, sampler, linear, drawn = (in_bands(power) for power in stages)
+    true, sampler, linear, drawn = (band_sum(power, rings, zero=False) for power in stages)
     return Attribution(
         edges=torch.from_numpy(rings.edges),
         sampler=decibel(sampler, true),

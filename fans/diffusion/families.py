@@ -17,7 +17,7 @@ from fans.diffusion.checks import as_spectrum, mirrored_columns
 from fans.diffusion.plane import Size, Spectrum, plane_mean, radius
 from fans.diffusion.process import SpectralProcess
 from fans.diffusion.schedules import ScheduleLike, tables
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 
 
 def _levels(schedule: ScheduleLike, timesteps: int) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ def band(
     amplitude = torch.tensor(gains, dtype=torch.float64)
     if amplitude.ndim != 1 or not (amplitude > 0).all():
         raise ValueError(f"gains={gains}: must be positive; without noise the SNR of a ring is infinite")
-    power = amplitude[torch.from_numpy(bands(size, len(gains)).index)].square()
+    power = amplitude[torch.from_numpy(radial_bands(size, len(gains)).index)].square()
     return _shaped("band", power / plane_mean(power, size), size, timesteps, schedule)
 
 

@@ -9,8 +9,7 @@ from fans.diffusion.checks import as_spectrum
 from fans.diffusion.plane import Size, Spectrum
 from fans.diffusion.process import SpectralProcess
 from fans.diffusion.schedules import ScheduleLike, tables
-from fans.spectrum import Bands, multiplicity
-from fans.spectrum import bands as partition
+from fans.spectrum import Bands, band_sum, radial_bands
 
 Ramp = Literal["linear", "sigmoid"]
 
@@ -48,7 +47,7 @@ def fans(
     >>> float((process.noise(1000) - 1).abs().max()) < 1e-12
     True
     """
-    rings = partition(size, bands)
+    rings = radial_bands(size, bands)
     scores = band_scores(
         band_shares(spectrum, rings), timesteps, alpha=alpha, beta=beta, gamma=gamma, ramp=ramp
     )
@@ -63,9 +62,7 @@ def fans(
 
 def band_shares(spectrum: Spectrum, rings: Bands) -> Tensor:
     """Share pi_b of the data's power in each band, (B,); coefficients outside all bands do not count."""
-    power = as_spectrum(spectrum, rings.size) * torch.tensor(multiplicity(rings.size))
-    member = torch.from_numpy(rings.index) == torch.arange(len(rings.count))[:, None, None]
-    total = (power * member).sum((1, 2))
+    total: Tensor = band_sum(as_spectrum(spectrum, rings.size), rings)
     return total / total.sum()
 
 

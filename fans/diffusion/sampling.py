@@ -12,15 +12,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fans.diffusion import (
-    Generators,
-    Method,
-    Prediction,
-    SpectralProcess,
-    Spectrum,
-    Transition,
-    as_spectrum,
-)
+from fans.diffusion.checks import as_spectrum
+from fans.diffusion.plane import Generators, Spectrum
+from fans.diffusion.process import Method, Prediction, SpectralProcess, Transition
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Grid = Literal["uniform", "equal_angle"] | Sequence[int] | Tensor

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fans.detection import Features, detect
+from fans.detection import DetectorFeatures, detect
 from fans.experiments.beds import Bed, BedArm, DiscriminatorBed, Gan, GeneratorBed
 from fans.experiments.data import Images
 from fans.experiments.judge import BANDS, SAMPLING_SEED
@@ -22,7 +22,7 @@ from fans.experiments.run import SHOWN, Measure, Run
 from fans.metrics.evaluation import evaluate
 from fans.metrics.reconstruction import Recovery, nyquist_excess, recovery
 from fans.networks.gan_remedies import translate, translation_gain
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.generator import Fitting, FittingConfig
 from fans.training.loop import Record
@@ -31,7 +31,7 @@ from fans.training.streams import noise
 TRANSLATION_SEED = 2000  # of the codes whose images the translation is fitted to, plus the seed of the run
 TRANSLATION_SAMPLES = 1024
 Place = tuple[str, int, int, None]  # arm, seed and budget of a measure, which no sampler took steps for
-DETECTED: tuple[Features, ...] = ("spectrum", "fit")
+DETECTED: tuple[DetectorFeatures, ...] = ("spectrum", "fit")
 RECORDS = 50  # of a run
 
 
@@ -57,14 +57,14 @@ def critic_settings(experiment: Bed) -> dict[str, Any]:
 
 def band_names(size: int) -> list[str]:
     """Ends of the bands, cycles per pixel, as ``fans.metrics.evaluation`` writes them."""
-    edges = bands((size, size), BANDS).edges
+    edges = radial_bands((size, size), BANDS).edges
     return [f"{a:.2f}-{b:.2f}" for a, b in pairwise(edges)]
 
 
 def recovered(found: Recovery, images: Images, place: Place) -> list[Measure]:
     """Every number of a recovery of the training images, with what rounding to 8 bits leaves as its floor."""
     size = images.train.shape[-1]
-    floor = recovery(quantised(images), images.train, bands((size, size), BANDS))
+    floor = recovery(quantised(images), images.train, radial_bands((size, size), BANDS))
     names = band_names(size)
     errors = zip(names, found.error, floor.error, strict=True)
     powers = zip(names, found.power, floor.power, strict=True)
@@ -148,7 +148,7 @@ class DiscriminatorRun(Run):
         """Errors of the averaged images."""
         size = self.experiment.data.size
         x = course.averaged()(torch.arange(len(images.train), device=course.device)).cpu()
-        found = recovery(x, images.train, bands((size, size), BANDS))
+        found = recovery(x, images.train, radial_bands((size, size), BANDS))
         rows = recovered(found, images, (self.arm.name, self.seed, budget, None))
         return rows, images.restored(x[:SHOWN])
 
@@ -196,7 +196,7 @@ class GanRun(Run):
         names = self.experiment.features
         rows = evaluate(generated, real, features=names, bands=BANDS, resamples=200).table()
         for features in DETECTED:
-            found = detect(real, generated, features=features, distortions={})[0]
+            found = detect(generated=generated, real=real, features=features, distortions={})[0]
             rows.append(found._replace(measure=f"detection by {features}"))
         peaks = (nyquist_excess(few, real) for few in (generated, images.restored(images.validate)))
         return [

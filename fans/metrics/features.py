@@ -63,7 +63,7 @@ def extract(name: Features, images: Tensor | NDArray[Any], *, batch_size: int = 
     return _EXTRACTORS[name](images, batch_size=batch_size)
 
 
-def spectrum(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray[np.float64]:
+def spectrum_features(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray[np.float64]:
     r"""Log radial power spectrum.
 
     .. math:: \phi_r = \log_{10}\Bigl(q + \frac1C \sum_c P_{c,r}\Bigr), \qquad r = 1, 2, \dots
@@ -83,7 +83,7 @@ def spectrum(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray
         TypeError, ValueError: As for `checked`.
 
     Example:
-        >>> flat = spectrum(np.zeros((1, 1, 16, 16)))
+        >>> flat = spectrum_features(np.zeros((1, 1, 16, 16)))
         >>> bool(np.allclose(flat, np.log10(QUANTUM)))
         True
     """
@@ -288,7 +288,7 @@ def _inception() -> Any:
 
 
 _EXTRACTORS: dict[str, Callable[..., NDArray[np.float64]]] = {
-    "spectrum": spectrum,
+    "spectrum": spectrum_features,
     "scattering": scattering,
     "efficientnet": efficientnet,
     "inception": inception,

@@ -17,7 +17,7 @@ import torch
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from fans._validation import choice
+from fans._validation import known
 from fans.config import Config
 
 Preset = Literal["cpu", "paper"]
@@ -53,7 +53,7 @@ class UNetConfig(Config):
 
     def __post_init__(self) -> None:
         self.check_types()
-        choice("time_scale_shift", self.time_scale_shift, get_args(TimeScaleShift))
+        known("time_scale_shift", self.time_scale_shift, get_args(TimeScaleShift))
         if min(self.channels, self.layers, self.groups, *self.widths, len(self.widths)) < 1:
             raise ValueError(f"{self}: channels, widths, layers and groups must be positive")
         if any(width % self.groups for width in self.widths):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from fans.networks.unet import UNet, UNetConfig
-from fans.wavelets import Wavelet, dwt2, filters, idwt2
+from fans.wavelets import Wavelet, dwt2, filter_bank, idwt2
 
 _OWN_STREAM = 2**32  # apart from the seeds of the layers of the plain U-Net
 
@@ -142,7 +142,7 @@ class WaveletUNetConfig(UNetConfig):
         super().__post_init__()
         if any(width % 4 for width in self.widths):
             raise ValueError(f"widths={self.widths}: must all be multiples of 4, one part per band of WG-Up")
-        filters(self.wavelet)
+        filter_bank(self.wavelet)
 
 
 class WaveletUNet(UNet):

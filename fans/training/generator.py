@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fans._validation import known
 from fans.metrics.reconstruction import Recovery, recovery
 from fans.metrics.spectral_losses import focal_frequency_loss, spectral_loss
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 from fans.training.course import Course, CourseConfig
 from fans.training.loop import Record
 from fans.training.streams import noise, order
@@ -79,7 +79,7 @@ class Fitting(Course):
     ) -> None:
         """Prepare a run; arguments as for `Course`, the generator has a ``config.latent``."""
         self.generator = generator
-        self.bands = bands((images.shape[-2], images.shape[-1]), config.bands)
+        self.bands = radial_bands((images.shape[-2], images.shape[-1]), config.bands)
         networks, rates = {"generator": generator}, {"generator": config.rate}
         super().__init__(networks, rates, images, config, folder=folder, accelerator=accelerator)
         latent: int = generator.config.latent  # type: ignore[union-attr, assignment]

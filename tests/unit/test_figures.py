@@ -51,7 +51,7 @@ class Data:
     maps: Any  # decibels over time and frequency, two of them
 
 
-BANDS = spectrum.bands((32, 32), 5)
+BANDS = spectrum.radial_bands((32, 32), 5)
 
 
 @cache
