@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -789,9 +790,7 @@ def test_sums_over_bands_are_those_of_the_full_plane(
     full = spectrum.power_spectrum(np.random.default_rng(0).normal(size=(2, 3, *size)))
     half = full[..., : size[1] // 2 + 1]
     edges = [*parts.edges[:-1], np.nextafter(parts.edges[-1], 1)]
-    expected = np.stack(
-        [full[..., (f >= a) & (f < b)].sum(-1) for a, b in zip(edges[:-1], edges[1:], strict=True)], -1
-    )
+    expected = np.stack([full[..., (f >= a) & (f < b)].sum(-1) for a, b in pairwise(edges)], -1)
     found = spectrum.band_sum(torch.from_numpy(half) if kind == "torch" else half, parts)
     np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-13)
     without = np.asarray(spectrum.band_sum(half, parts, zero=False))
