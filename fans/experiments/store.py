@@ -126,7 +126,7 @@ def tensors(place: Path, name: str) -> dict[str, Tensor]:
     return found
 
 
-def write(place: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+def write_results(place: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
     """Write a folder, which appears whole or not at all, in the place of the one before it.
 
     Args:

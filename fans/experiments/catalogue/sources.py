@@ -17,5 +17,5 @@ CELEBA = Data("hub:flwrlabs/celeba", 64, 3, 162_770)
 
 
 def as_published(experiment: Denoising) -> Denoising:
-    """The networks of the published results, whose norms can remove the time (``fans.networks.UNetConfig``)."""
+    """The networks of the published results, whose norms can remove the time (``UNetConfig``)."""
     return replace(experiment, time_scale_shift="default")
