@@ -18,13 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from fans._validation import choice, whole
-from fans.images import bundled, files, galaxies, garments, leaves, synthetic
-=======
 from fans._validation import known, whole
-from fans.images import bundled, files, galaxies, synthetic
->>>>>>> main
+from fans.images import bundled, files, galaxies, garments, leaves, synthetic
 from fans.images.cache import cache_directory
 from fans.images.cards import CARDS, Card, Kind
 from fans.images.request import SMALLEST, SPLITS, Request, Split

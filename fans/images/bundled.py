@@ -5,13 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from fans._validation import choice, require
-from fans.images.request import Request, Split, crop, padded, to_range
-=======
 from fans._validation import known, require
-from fans.images.request import Request, Split, crop, to_range
->>>>>>> main
+from fans.images.request import Request, Split, crop, padded, to_range
 
 Pixels = NDArray[np.uint8]
 

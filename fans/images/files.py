@@ -8,28 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from fans._validation import choice, require, whole
-from fans.images.request import Request, Split, crop, to_range
-=======
 from fans._validation import known, require, whole
-from fans.images.request import Request, crop, to_range
->>>>>>> main
+from fans.images.request import Request, Split, crop, to_range
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def folder(request: Request, *, channels: int = 3, holdout: int = 5) -> NDArray[np.float32]:
-<<<<<<< HEAD
     """Random crops of the images below a folder.
 
     Of every ``holdout`` images in order of path the last is for testing, the one before it for validation.
     """
-    choice("channels", channels, (1, 3))
-=======
-    """Random crops of the images below a folder; every ``holdout``-th one in order of path is for testing."""
     known("channels", channels, (1, 3))
->>>>>>> main
     holdout = whole("holdout", holdout, low=0)
     if holdout in (1, 2):
         raise ValueError(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fans._validation import choice, number, whole
+from fans._validation import known, number, whole
 from fans.images.request import Request
 
 Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ def dead_leaves(
 
     A pixel is the mean over ``oversampling`` squared points; 1 samples its centre, and edges alias.
     """
-    choice("channels", channels, (1, 3))
+    known("channels", channels, (1, 3))
     oversampling = whole("oversampling", oversampling, low=1)
     if isinstance(radii, str) or not isinstance(radii, Sequence) or len(radii) != 2:
         raise TypeError(f"radii must be a pair like (1.0, 32.0), got {radii!r}")

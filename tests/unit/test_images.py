@@ -811,11 +811,7 @@ def test_a_real_offline_hub_gives_one_clear_error(tmp_path: Path) -> None:
         ({"count": 0}, ValueError, "count must be at least 1, got 0"),
         ({"count": "9"}, TypeError, "count must be a whole number, got '9'"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
-<<<<<<< HEAD
-        ({"split": "dev"}, ValueError, "split must be one of 'train', 'test', 'validation', got 'dev'"),
-=======
-        ({"split": "validation"}, ValueError, "unknown split 'validation': use one of train, test"),
->>>>>>> main
+        ({"split": "dev"}, ValueError, "unknown split 'dev': use one of train, test, validation"),
         ({"name": "brick", "size": 171}, ValueError, r"size=171 is too large for 'brick'.*at most size=170"),
         (
             {"name": "hubble", "size": 291},
