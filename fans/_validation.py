@@ -56,3 +56,13 @@ def require(module: str, *, package: str, name: str, extra: str = "", install: s
     except ImportError as error:
         remedy = install or f'pip install "fans-spectral[{extra}]"'
         raise ImportError(f"{name} needs {package}, which cannot be imported ({error}): {remedy}") from error
+
+
+def require_extra(extra: str, *packages: str, name: str) -> None:
+    """Import the packages of an extra without which a room is of no use, before the room does.
+
+    Raises:
+        ImportError: as for ``require``, of the first that is missing.
+    """
+    for package in packages:
+        require(package, package=package, name=name, extra=extra)

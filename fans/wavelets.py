@@ -21,15 +21,19 @@ tensor([[1., 2.],
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-import pywt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Wavelet: TypeAlias = str | pywt.Wavelet
+from fans._validation import require
+
+if TYPE_CHECKING:
+    import pywt
+
+Wavelet: TypeAlias = "str | pywt.Wavelet"
 FilterBank = tuple[tuple[float, ...], tuple[float, ...]]
 
 _HAAR = ((0.5**0.5, 0.5**0.5), (-(0.5**0.5), 0.5**0.5))
@@ -190,17 +194,19 @@ def filter_bank(wavelet: Wavelet) -> FilterBank:
 
     Raises:
         ValueError: the wavelet is unknown or not orthogonal.
+        ImportError: PyWavelets is missing.
 
     >>> h, g = filter_bank("db2")
     >>> [round(sum(taps), 6) for taps in (h, g)]  # sqrt 2 and no mean
     [1.414214, 0.0]
     """
+    library = require("pywt", package="PyWavelets", name="fans.wavelets", extra="train")
     if isinstance(wavelet, str):
         try:
-            wavelet = pywt.Wavelet(wavelet)
+            wavelet = library.Wavelet(wavelet)
         except (ValueError, TypeError) as error:  # the latter for an empty name
             raise ValueError(f"wavelet {wavelet!r} is unknown: orthogonal ones are {_NAMES}") from error
-    if not isinstance(wavelet, pywt.Wavelet):
+    if not isinstance(wavelet, library.Wavelet):
         raise ValueError(f"wavelet {wavelet!r}: must be a name or a pywt.Wavelet")
     return _orthonormal((tuple(wavelet.dec_lo), tuple(wavelet.dec_hi)), wavelet.name)
 

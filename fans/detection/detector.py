@@ -320,7 +320,7 @@ def _trials(groups: Originals) -> float:
 
 
 def _pipeline(classifier: Classifier) -> Any:
-    options: dict[str, Any] = {"package": "scikit-learn", "name": "detectors"}
+    options: dict[str, Any] = {"package": "scikit-learn", "name": "detectors", "extra": "metrics"}
     models = {
         "knn": ("neighbors", "KNeighborsClassifier", {"n_neighbors": NEIGHBOURS}),
         "logistic": ("linear_model", "LogisticRegression", {"max_iter": 1000}),

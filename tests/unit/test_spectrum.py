@@ -511,6 +511,9 @@ def test_fit_is_the_closed_form(seed: int, alpha: float, rings: int, dtype: str)
     assert (low, high) == pytest.approx(
         (law.exponent - quantile * law.stderr, law.exponent + quantile * law.stderr)
     )
+    for confidence in (95, 1.0, 0.0, math.nan):
+        with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got"):
+            law.interval(confidence)
 
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
