@@ -41,6 +41,7 @@ def recovery(generated: Tensor, real: Tensor, bands: Bands) -> Recovery:
         ValueError: other shapes.
 
     >>> from fans.spectrum import radial_bands
+    >>> import torch
     >>> y = torch.rand(4, 1, 8, 8)
     >>> found = recovery(y / 2, y, radial_bands((8, 8), 2))
     >>> [round(e, 2) for e in found.error], [round(p, 2) for p in found.power]
@@ -78,6 +79,7 @@ def nyquist_excess(generated: Tensor, real: Tensor) -> float:
     Returns:
         dB.
 
+    >>> import torch
     >>> noise = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> nyquist_excess(noise + torch.tensor([1.0, -1.0]).repeat(4), noise) > 6
     True

@@ -22,7 +22,7 @@ _LIBRARIES = ("torch", "diffusers", "accelerate")
 _FAR = 5.0  # root mean square of images that are not what networks are made for; within [-1, 1] it is below 1
 
 
-def check_images(images: Images, config: LoopConfig) -> None:
+def check_training_images(images: Images, config: LoopConfig) -> None:
     """Check shape, type and range of images; of a sequence, of those that ``looked_at`` gives.
 
     Raises:

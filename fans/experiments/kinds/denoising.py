@@ -13,7 +13,7 @@ from fans.diffusion.losses import Loss
 from fans.diffusion.preconditioning import Preconditioned
 from fans.experiments.config import Experiment, Options
 from fans.experiments.data import Images
-from fans.experiments.kinds.denoiser_measures import Denoiser, draw, likelihood
+from fans.experiments.kinds.denoiser_measures import TrainedDenoiser, draw, likelihood
 from fans.experiments.kinds.samples import BANDS, evaluated
 from fans.experiments.registry import kind
 from fans.experiments.run import SHOWN, Measure, Run
@@ -194,10 +194,10 @@ class DenoisingRun(Run):
             accelerator=accelerator,
         )
 
-    def trained(self, trainer: Trainer, images: Images) -> Denoiser:
+    def trained(self, trainer: Trainer, images: Images) -> TrainedDenoiser:
         """The averaged network as it is now, on the device that it runs on."""
         process = trainer.process
-        return Denoiser(
+        return TrainedDenoiser(
             process,
             trainer.denoiser().to(trainer.accelerator.device),
             images,
@@ -211,7 +211,7 @@ class DenoisingRun(Run):
         """Likelihood, samples, and what their errors are made of; and some of the samples."""
         return self.measured(self.trained(course, images), budget)
 
-    def measured(self, denoiser: Denoiser, budget: int) -> tuple[list[Measure], Tensor]:
+    def measured(self, denoiser: TrainedDenoiser, budget: int) -> tuple[list[Measure], Tensor]:
         """The same of a network, whoever trained it."""
         place, images = (self.arm.name, self.seed, budget), denoiser.images
         found = [
