@@ -33,6 +33,12 @@ def number(label: str, value: object, *, low: float, high: float) -> float:
     return float(value)
 
 
+def check_confidence(confidence: float) -> None:
+    """Check the confidence of an interval, a probability; NaN is none."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+
+
 def positive(label: str, value: object, *, zero: bool = False) -> float:
     """Check a finite number above 0, or from 0 on; ``label`` names it in the message."""
     found = number(label, value, low=-inf, high=inf)
@@ -50,12 +56,6 @@ def image_size(label: str, value: object) -> tuple[int, int]:
     if height * width == 1:
         raise ValueError(f"{label} must have at least 2 pixels, got (1, 1)")
     return height, width
-
-
-def check_confidence(confidence: float) -> None:
-    """Check the confidence of an interval, a probability; NaN is none."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
 
 
 def require(module: str, *, package: str, name: str, extra: str = "", install: str = "") -> ModuleType:

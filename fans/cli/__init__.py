@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import fans
 from fans.cli import check, detect, experiments, reproduce
-from fans.cli.common import FAILED, INTERRUPTED, complain
+from fans.cli.common import FAILED, INTERRUPTED, told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.command(options)
     except KeyboardInterrupt:
-        return complain("interrupted: the same command resumes", INTERRUPTED)
+        return told("interrupted: the same command resumes", INTERRUPTED)
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
-        return complain(error, FAILED)
+        return told(error, FAILED)
     return code
 
 

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
-from fans.cli.common import STALE, add_folder, complain
+from fans.cli.common import STALE, add_folder, told
 
 
 def add(commands: Any) -> None:
@@ -23,13 +23,13 @@ def run(options: Namespace) -> int:
     folder = experiments.home(options.folder)
     names = options.names or sorted(path.parent.name for path in folder.glob("[!.]*/manifest.json"))
     if not names:
-        return complain(f"no results in {folder}: run `fans reproduce NAME`, or give --folder", STALE)
+        return told(f"no results in {folder}: run `fans reproduce NAME`, or give --folder", STALE)
     code = 0
     for name in names:
         try:
             manifest = experiments.check(name, folder=folder).manifest
         except experiments.StaleError as error:
-            code = complain(error, STALE)
+            code = told(error, STALE)
         else:
             print(f"{name}: up to date (scale {manifest['scale']}, commit {manifest['commit']})", flush=True)
     return code

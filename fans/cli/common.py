@@ -12,7 +12,7 @@ def add_folder(command: ArgumentParser) -> None:
     command.add_argument("--folder", metavar="DIR", help="of all results; `results` here or above")
 
 
-def complain(message: object, code: int) -> int:
+def told(message: object, code: int) -> int:
     """Say in one line of stderr what is wrong, and return the exit code."""
     print(f"fans: {' '.join(str(message).split())}", file=sys.stderr)
     return code

@@ -40,8 +40,8 @@ def recovery(generated: Tensor, real: Tensor, bands: Bands) -> Recovery:
     Raises:
         ValueError: other shapes.
 
-    >>> from fans.spectrum import radial_bands
     >>> import torch
+    >>> from fans.spectrum import radial_bands
     >>> y = torch.rand(4, 1, 8, 8)
     >>> found = recovery(y / 2, y, radial_bands((8, 8), 2))
     >>> [round(e, 2) for e in found.error], [round(p, 2) for p in found.power]

@@ -635,8 +635,9 @@ def test_errors_say_what_is_allowed() -> None:
     for k, d in ((3, 1), (0, 8), (torch.tensor([1, 0]), 8), (3, torch.tensor([8, 1]))):
         with pytest.raises(ValueError, match="two bins"):
             filters.adjacent_correlation(k, d)
-    least = filters.adjacent_correlation(1, 2), filters.dirichlet(1, 1).real
-    assert least == (1, 1)
+    assert (
+        filters.adjacent_correlation(1, 2) == filters.dirichlet(1, 1).real == 1
+    )  # the least that is allowed
     with pytest.raises(ValueError, match="two filters or more"):
         filters.measured_correlation(torch.ones(3, 3), 8)
     assert filters.measured_correlation(randn(2, 3, 3), 8).mean.shape == (8, 8)

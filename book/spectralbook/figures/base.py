@@ -114,8 +114,9 @@ def pictures(
         ValueError: no images, or not one title for each.
     """
     if not len(images) or len(titles) != len(images):
-        counts = f"{len(images)} images and {len(titles)} titles"
-        raise ValueError(f"{counts}: give at least one, and a title for each")
+        raise ValueError(
+            f"{len(images)} images and {len(titles)} titles: give at least one, and a title for each"
+        )
     columns = columns or len(images)
     rows = -(-len(images) // columns)
     size = (6.2, 6.2 / columns * rows + 0.35 * rows)

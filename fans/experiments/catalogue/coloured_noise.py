@@ -7,7 +7,7 @@ of exponent A, ``faults-NAME`` prices the faults of the released code.
 from dataclasses import replace
 from itertools import product
 
-from fans.experiments.catalogue.sources import CELEBA, SOURCES, TRAINED
+from fans.experiments.catalogue.sources import CELEBA, SOURCES, as_published
 from fans.experiments.config import Data, Options
 from fans.experiments.kinds.denoising import Arm, Denoising
 from fans.experiments.registry import register
@@ -38,7 +38,7 @@ _TERMS = (Arm("white"), Arm("white, spectral", precondition="spectral", loss="un
 
 def _compared(name: str) -> Denoising:
     budgets = (0, 150, 450, 1350) if name == "photographs" else (0, 150, 450)
-    return Denoising(f"fans-{name}", SOURCES[name], RIVALS, budgets=budgets, **TRAINED)
+    return Denoising(f"fans-{name}", SOURCES[name], RIVALS, budgets=budgets)
 
 
 def _terms(alpha: int) -> Denoising:
@@ -49,7 +49,6 @@ def _terms(alpha: int) -> Denoising:
         budgets=(50, 150, 450, 1350),
         sampler_steps=(5, 20, 100),
         features=(),
-        **TRAINED,
     )
 
 
@@ -64,9 +63,7 @@ def _faults(name: str) -> Denoising:
             "all repaired": [],
         }.items()
     ]
-    return Denoising(
-        f"faults-{name}", SOURCES[name], tuple(arms), budgets=(450,), sampler_steps=(100,), **TRAINED
-    )
+    return Denoising(f"faults-{name}", SOURCES[name], tuple(arms), budgets=(450,), sampler_steps=(100,))
 
 
 def _paper(
@@ -97,9 +94,7 @@ def _paper(
 # spare if 40 000 are for training. Of larger originals there are as many crops as one wants.
 _CIFAR = {"column": "img", "hub_split": {"train": "train[:40000]", "test": "train[40000:]+test"}}
 register(
-    *map(_compared, SOURCES),
-    *map(_terms, range(4)),
-    _faults("pltb"),
+    *map(as_published, (*map(_compared, SOURCES), *map(_terms, range(4)), _faults("pltb"))),
 )
 register(
     _paper(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fans.experiments.catalogue.sources import CELEBA, SOURCES, TRAINED
+from fans.experiments.catalogue.sources import CELEBA, SOURCES, as_published
 from fans.experiments.config import Data
 from fans.experiments.kinds.compression import TEACHER, Compression, Student
 from fans.experiments.registry import register
@@ -59,7 +59,7 @@ _PUBLISHED: Sizes = {
 def capacity(name: str, data: Data, *, sizes: Sizes = _SIZES, **options: Any) -> Compression:
     """Networks of three sizes, 24 321, 66 553 and 263 025 parameters unless given, and few to many steps."""
     arms = tuple(Student(size, widths=widths) for size, widths in sizes.items())
-    given: dict[str, Any] = {"budgets": (200, 800), "sampler_steps": (5, 20, 100), **TRAINED} | options
+    given: dict[str, Any] = {"budgets": (200, 800), "sampler_steps": (5, 20, 100)} | options
     return Compression(f"capacity-{name}", data, arms, **given)
 
 
@@ -85,7 +85,6 @@ def distillation(
         "budgets": (250,),
         "widths": _SIZES["small"],
         "teacher": f"capacity-{name}",
-        **TRAINED,
     } | options
     return Compression(f"distill-{name}", data, arms, **given)
 
@@ -125,7 +124,6 @@ def published(name: str, data: Data) -> tuple[Compression, Compression]:
         "layers": 2,
         "attention": (1, 2, 3),
         "groups": 32,
-        "time_scale_shift": "scale_shift",
         "batch": 64,
         "rate": 1e-4,
         "ema": 0.9999,
@@ -141,11 +139,12 @@ def published(name: str, data: Data) -> tuple[Compression, Compression]:
 
 # Photographs and grass also tell what time brings, and have the rivals.
 _BUDGETS = {"photographs": (200, 800), "grass": (200, 800), "pltb": (800,), "rings": (800,)}
-register(
+_TRAINED = (
     *(capacity(name, SOURCES[name], budgets=budgets) for name, budgets in _BUDGETS.items()),
     *(distillation(name, SOURCES[name], rivals=len(budgets) > 1) for name, budgets in _BUDGETS.items()),
     strength("photographs", SOURCES["photographs"], mean=7.6),
     strength("grass", SOURCES["grass"], mean=3.2),
     *patient("photographs", SOURCES["photographs"]),
 )
+register(*map(as_published, _TRAINED))
 register(*published("celeba", CELEBA), scale="gpu")

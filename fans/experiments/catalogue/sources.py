@@ -1,8 +1,9 @@
-"""Images of the book's experiments."""
+"""What the book's experiments have in common: images, and the networks of those that are published."""
 
-from typing import Any
+from dataclasses import replace
 
 from fans.experiments.config import Data
+from fans.experiments.kinds.denoising import Denoising
 
 SOURCES = {
     "pltb": Data("pltb", options={"normalise": False}),
@@ -13,5 +14,8 @@ SOURCES = {
     "stars": Data("stars"),
 }
 CELEBA = Data("hub:flwrlabs/celeba", 64, 3, 162_770)
-# Of the networks behind the published results, which take the time before their norms (`fans.networks.unet`).
-TRAINED: dict[str, Any] = {"time_scale_shift": "default"}
+
+
+def as_published(experiment: Denoising) -> Denoising:
+    """The networks of the published results, whose norms can remove the time (``UNetConfig``)."""
+    return replace(experiment, time_scale_shift="default")

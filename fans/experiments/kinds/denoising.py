@@ -19,7 +19,6 @@ from fans.experiments.registry import kind
 from fans.experiments.run import SHOWN, Measure, Run
 from fans.metrics.evaluation import evaluate
 from fans.networks import LinearDenoiser, UNet, UNetConfig
-from fans.networks.unet import TimeScaleShift
 from fans.training import Trainer, TrainingConfig
 
 ProcessName = Literal["white", "fans", "fans_as_published", "equal_snr", "power_law"]
@@ -80,7 +79,7 @@ class Denoising(Experiment):
     layers: int = 1
     attention: tuple[int, ...] = ()
     groups: int = 8
-    time_scale_shift: TimeScaleShift = "scale_shift"
+    time_scale_shift: Literal["scale_shift", "default"] = "scale_shift"
     timesteps: int = 1000
     sampler_steps: tuple[int, ...] = (50,)
     grid_steps: int = 150
