@@ -31,6 +31,7 @@ class Scan:
     Attributes:
         name: of the scheduler.
         steps: number of steps asked for.
+        options: given to the scheduler.
         calls: number of calls of the network.
         spectrum: C, power of the data.
         power: power of samples, ``(gain * start)^2 + added``.
@@ -44,6 +45,7 @@ class Scan:
 
     name: str
     steps: int
+    options: Mapping[str, Any]
     calls: int
     spectrum: Tensor
     power: Tensor
@@ -247,6 +249,7 @@ def scan(
     return Scan(
         name=type(prepared.scheduler).__name__,
         steps=prepared.steps,
+        options=options,
         calls=prepared.calls,
         spectrum=C,
         power=(gain * prepared.start).square() + added,
