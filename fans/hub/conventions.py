@@ -130,7 +130,7 @@ def flow(scheduler: Any, t: Any) -> State:
 
 
 def _preconditioned(a: float, s: float, skip: float, out: float) -> State:
-    """A network F with ``x0_hat = skip x + out F``, hence ``F = (x0_hat - skip (a x0_hat + s eps_hat)) / out``."""
+    """A network F with ``x0_hat = skip x + out F``; solve for F, x being ``a x0_hat + s eps_hat``."""
     return State(a, s, (1 - skip * a) / out, -skip * s / out)
 
 

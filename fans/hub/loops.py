@@ -6,6 +6,7 @@ pipeline in diffusers does, and nothing else.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ def cogvideox(scheduler: Any, x: Tensor, predict: Predict, options: dict[str, An
 def unclip(scheduler: Any, x: Tensor, predict: Predict, options: dict[str, Any]) -> Tensor:
     """The step is told where it ends."""
     times = [*scheduler.timesteps, None]
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in pairwise(times):
         x = scheduler.step(predict(x, t), t, x, prev_timestep=s, **options, return_dict=False)[0]
     return x
 

@@ -8,7 +8,10 @@ and no network.
 """
 
 import inspect
-from collections.abc import Mapping
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -145,18 +148,19 @@ class Prepared:
 
     def __init__(self, scheduler: Any, steps: int | None, options: Mapping[str, Any]) -> None:
         given = _class(scheduler) if isinstance(scheduler, str) else scheduler
-        kind = given if isinstance(given, type) else type(given)
+        kind: Any = given if isinstance(given, type) else type(given)
         self.convention = _convention(kind)
         init, grid, self.options = _sorted(kind, self.convention.defaults | dict(options))
         config = {} if isinstance(given, type) else given.config
-        self.scheduler = kind.from_config(config, **init)
-        self.steps = _set_grid(self.scheduler, steps, grid)
+        with quiet():
+            self.scheduler = kind.from_config(config, **init)
+            self.steps = _set_grid(self.scheduler, steps, grid)
         own = self.convention.start
         self.start = float(own(self.scheduler) if own else getattr(self.scheduler, "init_noise_sigma", 1.0))
         self.calls = 0
         self.first: State | None = None
 
-    def run(self, x: Tensor, apply: Any) -> Tensor:
+    def run(self, x: Tensor, apply: Callable[[Tensor, State], Tensor]) -> Tensor:
         """From the first state to the sample; ``apply(x, state)`` is the network."""
 
         def predict(x: Tensor, t: Any) -> Tensor:
@@ -165,10 +169,27 @@ class Prepared:
             self.calls += 1
             return apply(x, state)
 
-        return LOOPS[self.convention.loop](self.scheduler, x, predict, self.options)
+        with quiet(), torch.no_grad():
+            x = LOOPS[self.convention.loop](self.scheduler, x, predict, self.options)
+        return x
 
 
-def _convention(kind: type) -> Convention:
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out what diffusers' own code is warned of, such as NumPy's deprecations, and what it logs."""
+    log = logging.getLogger("diffusers")
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", module="diffusers")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _convention(kind: Any) -> Convention:
     """The convention of a class, or of the one that it is derived from."""
     for base in kind.__mro__:
         if base.__name__ in CONVENTIONS:
@@ -203,7 +224,7 @@ def _set_grid(scheduler: Any, steps: int | None, grid: dict[str, Any]) -> int:
         scheduler.set_timesteps(num_inference_steps=steps, **grid)
     else:
         scheduler.set_timesteps(**grid)
-    return int(steps if listed is None and steps is not None else len(listed))  # type: ignore[arg-type]
+    return int(scheduler.num_inference_steps if steps is None else steps)
 
 
 def scan(
@@ -234,7 +255,7 @@ def scan(
 
     >>> result = scan("DDIMScheduler", [1.0, 0.01], 10)
     >>> result.calls, [round(float(e), 1) for e in result.error]
-    (10, [-1.3, -7.0])
+    (10, [-1.6, -8.7])
     """
     C = torch.as_tensor(spectrum, dtype=torch.float64)
     if not bool((C >= 0).all()) or not bool(C.isfinite().all()):
@@ -260,7 +281,6 @@ def scan(
     )
 
 
-@torch.no_grad()
 def _propagate(
     prepared: Prepared, C: Tensor, network: Network, hook: Count | Impulses, rows: int = 1
 ) -> Tensor:
@@ -268,10 +288,10 @@ def _propagate(
     x = torch.zeros(rows, *C.shape, dtype=torch.float64)
     x[0] = prepared.start
     with noise_from(prepared.scheduler, hook):
-        return prepared.run(x, lambda x, state: (response(state, C, network) * x).to(x.dtype)).double()
+        out = prepared.run(x, lambda x, state: (response(state, C, network) * x).to(x.dtype))
+    return out.double()
 
 
-@torch.no_grad()
 def simulate(
     scheduler: Any,
     spectrum: Tensor,
@@ -308,4 +328,5 @@ def simulate(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         x = torch.randn(shape, dtype=torch.float64) * prepared.start
-        return prepared.run(x, apply).double().reshape(count, *size)
+        images = prepared.run(x, apply).double()
+    return images.reshape(count, *size)
