@@ -9,8 +9,9 @@
 from fans.hub.conventions import State
 from fans.hub.corrections import corrected, last_step, output_filter
 from fans.hub.detectability import sampler_auc, steps_until_undetected
+from fans.hub.prepare import schedulers, unscanned
 from fans.hub.recommend import recommend, steps_for
-from fans.hub.scan import Scan, scan, schedulers, simulate, unscanned
+from fans.hub.scan import Scan, scan, simulate
 
 __all__ = [
     "Scan",

@@ -8,7 +8,8 @@ import torch
 
 from fans.hub.conventions import CONVENTIONS, edm, flow, sigma, solver, vp
 from fans.hub.impulses import Count, noise_from
-from fans.hub.scan import Prepared, Scan, scan, unscanned
+from fans.hub.prepare import Prepared, unscanned
+from fans.hub.scan import Scan, scan
 
 Family = Literal["vp", "flow", "edm"]
 FAMILIES: dict[str, tuple[Any, ...]] = {"vp": (vp, sigma, solver), "flow": (flow, solver), "edm": (edm,)}

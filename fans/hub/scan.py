@@ -7,22 +7,20 @@ gain, and the squares of the responses to the impulses are the power that noise 
 and no network.
 """
 
-import inspect
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from fans.hub.conventions import CONVENTIONS, UNSCANNED, Convention, State
+from fans.diffusion import SpectralProcess
+from fans.diffusion.sampling import uniform
+from fans.diffusion.wiener import decibel, sampled_spectrum
+from fans.hub.conventions import State
 from fans.hub.impulses import Count, Impulses, noise_from
-from fans.hub.loops import LOOPS
+from fans.hub.prepare import Prepared
 
 Network = Literal["denoiser", "consistency"]
 
@@ -54,13 +52,13 @@ class Scan:
     power: Tensor
     gain: Tensor
     added: Tensor
-    start: float
+    start: Tensor
     marginal: Tensor
 
     @property
     def error(self) -> Tensor:
         """``10 log10(power / C)`` in dB; NaN where the data have no power."""
-        return _decibel(self.power, self.spectrum)
+        return decibel(self.power, self.spectrum)
 
     @property
     def rms(self) -> float:
@@ -75,44 +73,7 @@ class Scan:
     @property
     def prior_mismatch(self) -> Tensor:
         """What starting from the practical prior instead of the true distribution costs, in dB."""
-        return _decibel(self.power, self.gain.square() * self.marginal + self.added)
-
-
-def _decibel(power: Tensor, reference: Tensor) -> Tensor:
-    return 10 * torch.log10(power / torch.where(reference > 0, reference, torch.nan))
-
-
-def schedulers() -> list[str]:
-    """Names of all scheduler classes that the installed ``diffusers.schedulers`` exports, sorted."""
-    return sorted(name for name in dir(import_module("diffusers.schedulers")) if name.endswith("Scheduler"))
-
-
-def unscanned() -> dict[str, str]:
-    """Schedulers of the installed diffusers that ``scan`` refuses, each with the reason."""
-    unknown = "not known to this version: its state and its network's output have to be told"
-    reasons = {name: UNSCANNED.get(name, unknown) for name in schedulers() if name not in CONVENTIONS}
-    return reasons | {name: why for name in CONVENTIONS if (why := _missing(name))}
-
-
-def _missing(name: str) -> str | None:
-    """Why the class cannot be built here, or None."""
-    try:
-        _class(name)
-    except (ImportError, AttributeError) as error:
-        return str(error)
-    return None
-
-
-def _class(name: str) -> Any:
-    """The class of this name; deprecated ones are hidden behind a placeholder and looked up in their file."""
-    places = {
-        "KarrasVeScheduler": "diffusers.schedulers.deprecated.scheduling_karras_ve",
-        "ScoreSdeVpScheduler": "diffusers.schedulers.deprecated.scheduling_sde_vp",
-    }
-    found = getattr(import_module(places.get(name, "diffusers.schedulers")), name)
-    if not callable(getattr(found, "from_config", None)) or "dummy" in found.__module__:
-        raise ImportError(f"{name} needs a package that is not installed")
-    return found
+        return decibel(self.power, self.gain.square() * self.marginal + self.added)
 
 
 def response(state: State, spectrum: Tensor, network: Network = "denoiser") -> Tensor:
@@ -137,96 +98,6 @@ def response(state: State, spectrum: Tensor, network: Network = "denoiser") -> T
     return torch.nan_to_num(c * x_0) + torch.nan_to_num(d * eps)
 
 
-class Prepared:
-    """A scheduler with its timesteps set, its convention, and the options of its steps.
-
-    Attributes:
-        scheduler: a fresh one.
-        start: standard deviation of the first state.
-        calls: number of calls of the network so far.
-    """
-
-    def __init__(self, scheduler: Any, steps: int | None, options: Mapping[str, Any]) -> None:
-        given = _class(scheduler) if isinstance(scheduler, str) else scheduler
-        kind: Any = given if isinstance(given, type) else type(given)
-        self.convention = _convention(kind)
-        init, grid, self.options = _sorted(kind, self.convention.defaults | dict(options))
-        config = {} if isinstance(given, type) else given.config
-        with quiet():
-            self.scheduler = kind.from_config(config, **init)
-            self.steps = _set_grid(self.scheduler, steps, grid)
-        own = self.convention.start
-        self.start = float(own(self.scheduler) if own else getattr(self.scheduler, "init_noise_sigma", 1.0))
-        self.calls = 0
-        self.first: State | None = None
-
-    def run(self, x: Tensor, apply: Callable[[Tensor, State], Tensor]) -> Tensor:
-        """From the first state to the sample; ``apply(x, state)`` is the network."""
-
-        def predict(x: Tensor, t: Any) -> Tensor:
-            state = self.convention.level(self.scheduler, t)
-            self.first = self.first or state
-            self.calls += 1
-            return apply(x, state)
-
-        with quiet(), torch.no_grad():
-            x = LOOPS[self.convention.loop](self.scheduler, x, predict, self.options)
-        return x
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Leave out what diffusers' own code is warned of, such as NumPy's deprecations, and what it logs."""
-    log = logging.getLogger("diffusers")
-    level = log.level
-    try:
-        log.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.filterwarnings("ignore", module="diffusers")
-            yield
-    finally:
-        log.setLevel(level)
-
-
-def _convention(kind: Any) -> Convention:
-    """The convention of a class, or of the one that it is derived from."""
-    for base in kind.__mro__:
-        if base.__name__ in CONVENTIONS:
-            return CONVENTIONS[base.__name__]
-    why = UNSCANNED.get(kind.__name__, "its state and its network's output are not known")
-    raise ValueError(f"{kind.__name__} cannot be scanned: {why}; unscanned() lists all such")
-
-
-def _sorted(kind: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Options of the constructor, of ``set_timesteps`` and of ``step``."""
-    if options.get("thresholding"):
-        raise ValueError("thresholding=True: not linear, its spectrum depends on the images; leave it out")
-    methods = [kind.__init__, kind.set_timesteps, getattr(kind, "step", kind.__init__)]
-    known = [set(inspect.signature(m).parameters) - {"self", "kwargs"} for m in methods]
-    parts: list[dict[str, Any]] = [{}, {}, {}]
-    for key, value in options.items():
-        place = next((i for i, names in enumerate(known) if key in names), None)
-        if place is None:
-            allowed = ", ".join(sorted(known[0] | known[1]))
-            raise ValueError(f"{kind.__name__} has no option {key!r}: allowed are {allowed}")
-        parts[place][key] = value
-    return parts[0], parts[1], parts[2]
-
-
-def _set_grid(scheduler: Any, steps: int | None, grid: dict[str, Any]) -> int:
-    """Set the timesteps, by number or as listed; the number of steps."""
-    listed = grid.get("timesteps") if grid.get("timesteps") is not None else grid.get("sigmas")
-    if steps is None and listed is None:
-        raise ValueError("say how many steps=, or list timesteps= or sigmas=")
-    number = inspect.signature(scheduler.set_timesteps).parameters["num_inference_steps"]
-    if listed is None or number.default is inspect.Parameter.empty:
-        scheduler.set_timesteps(num_inference_steps=steps, **grid)
-    else:
-        scheduler.set_timesteps(**grid)
-    return int(scheduler.num_inference_steps if steps is None else steps)
-
-
 def scan(
     scheduler: Any,
     spectrum: Any,
@@ -239,13 +110,14 @@ def scan(
 
     Args:
         scheduler: name of a class of ``diffusers.schedulers``, the class, or an instance, whose
-            configuration is taken over.
+            configuration is taken over; or a spectral process of our own.
         spectrum: C, power of the data per frequency, of any shape, in the units of the images.
         steps: number of steps, unless ``timesteps`` or ``sigmas`` are listed.
         network: what the network is: the exact ``"denoiser"``, or for distilled schedulers a
             ``"consistency"`` model, which predicts the end of the probability flow.
         options: of the scheduler's constructor, of its ``set_timesteps`` or of its ``step``. Clipping and
-            thresholding are off.
+            thresholding are off. For a process: ``method``, ``timesteps`` and ``eta`` of
+            ``fans.diffusion.wiener.sampled_spectrum``.
 
     Returns:
         The scan; schedulers that compute in float32 give it to seven digits, others to more.
@@ -260,6 +132,8 @@ def scan(
     C = torch.as_tensor(spectrum, dtype=torch.float64)
     if not bool((C >= 0).all()) or not bool(C.isfinite().all()):
         raise ValueError("spectrum must be finite and nowhere negative: it is a power per frequency")
+    if isinstance(scheduler, SpectralProcess):
+        return _scan_process(scheduler, C, steps, options)
     flat = C.reshape(1, 1, -1)
     prepared, count = Prepared(scheduler, steps, options), Count()
     _propagate(deepcopy(prepared), flat[..., :1], network, count)
@@ -276,8 +150,37 @@ def scan(
         power=(gain * prepared.start).square() + added,
         gain=gain,
         added=added,
-        start=prepared.start,
+        start=torch.full_like(C, prepared.start),
         marginal=prepared.first.a**2 * C + prepared.first.s**2,
+    )
+
+
+def _scan_process(process: SpectralProcess, C: Tensor, steps: int | None, options: Mapping[str, Any]) -> Scan:
+    """The same of a process with one of our own samplers, from the exact recursion of its power."""
+    options = {"method": "ddim"} | dict(options)
+    grid = options.pop("timesteps", None)
+    if grid is None:
+        if steps is None:
+            raise ValueError("say how many steps=, or list timesteps=")
+        grid = uniform(process, steps)
+    large = 1e12  # so that what is left of the first state does not drown in the power added
+    added, both = (
+        sampled_spectrum(process, C, timesteps=grid, start=torch.full_like(C, first), **options)
+        for first in (0.0, large)
+    )
+    gain = ((both - added) / large).sqrt()
+    start, count = process.prior_power().sqrt(), len(grid) - 1
+    return Scan(
+        name=process.name,
+        steps=count,
+        options=options,
+        calls=2 * count - 1 if options["method"] == "heun" else count,
+        spectrum=C,
+        power=(gain * start).square() + added,
+        gain=gain,
+        added=added,
+        start=start.expand_as(C),
+        marginal=process.power(process.timesteps, C),
     )
 
 
