@@ -247,7 +247,7 @@ def _descend(grid: Tensor, C: Tensor, criterion: Criterion, solver: Solver) -> T
             free = torch.tensor(z, requires_grad=True)
             result = _smooth(_levels(grid[0], free), C, criterion, solver, p)
             (slope,) = torch.autograd.grad(result, free)
-            return float(result), slope.numpy()
+            return float(result.detach()), slope.numpy()
 
         z = optimize.minimize(value, z, jac=True, method="L-BFGS-B", options={"maxiter": 400}).x
     return _levels(grid[0], torch.as_tensor(z))

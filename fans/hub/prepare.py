@@ -98,7 +98,7 @@ def quiet() -> Iterator[None]:
         log.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.filterwarnings("ignore", module="diffusers")
+            warnings.filterwarnings("ignore", module="diffusers|torchsde")
             yield
     finally:
         log.setLevel(level)
