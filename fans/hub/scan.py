@@ -223,7 +223,7 @@ def simulate(
 
     def apply(x: Tensor, state: State) -> Tensor:
         images = x.reshape(count, *size)
-        filtered = torch.fft.irfft2(response(state, C, network) * torch.fft.rfft2(images), s=size)
+        filtered: Tensor = torch.fft.irfft2(response(state, C, network) * torch.fft.rfft2(images), s=size)
         return filtered.reshape(x.shape).to(x.dtype)
 
     # the widened network's outputs lie side by side along the last axis, so pixels must be tokens
