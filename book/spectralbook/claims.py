@@ -14,11 +14,12 @@ from string import Formatter
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from spectralbook.evidence import Evidence, Outcome, above, below, exact, fact, near, together
+from spectralbook.evidence import Estimate, Evidence, Outcome, above, below, exact, fact, near, together
 
 __all__ = [
     "Claim",
     "ClaimError",
+    "Estimate",
     "Kind",
     "Verdict",
     "above",

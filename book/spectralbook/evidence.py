@@ -11,7 +11,7 @@ an effect that was not found is not called absent.
 'open'
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -48,6 +48,7 @@ class Evidence:
         holds: lowest and highest effect that confirm.
         refuted: ranges of effects that refute.
         why: where the thresholds come from.
+        grain: what is smaller is rounding and printed as 0, since no two machines share it.
     """
 
     what: str
@@ -55,6 +56,7 @@ class Evidence:
     holds: tuple[float, float]
     refuted: tuple[tuple[float, float], ...]
     why: str
+    grain: float = ROUNDING
 
     @property
     def says(self) -> Outcome:
@@ -67,9 +69,9 @@ class Evidence:
         return "open"
 
     def __str__(self) -> str:
-        value, low, high = map(_digits, self.effect)
+        value, low, high = (_digits(end, self.grain) for end in self.effect)
         interval = "" if low == high else f" [{low}, {high}]"
-        confirmed = f"confirmed {_range(*self.holds)} ({self.why})"
+        confirmed = f"confirmed {_range(*self.holds, self.grain)} ({self.why})"
         return f"{self.what}: {value}{interval}, {confirmed}: {self.says}"
 
 
@@ -118,9 +120,10 @@ def near(what: str, effect: Any, value: float, *, within: float, why: str) -> Ev
     return Evidence(what, estimate, (low, high), ((-inf, low), (high, inf)), why)
 
 
-def exact(what: str, error: Any, *, scale: float = 1.0) -> Evidence:
-    """Two things are equal: their difference is rounding, beside numbers of this scale."""
-    return near(what, error, 0.0, within=ROUNDING * scale, why="rounding of double precision")
+def exact(what: str, error: Any, *, rounding: float = ROUNDING) -> Evidence:
+    """Two things are equal: their difference is rounding, 1e-5 or so where images are in single precision."""
+    found = near(what, error, 0.0, within=rounding, why="give or take rounding")
+    return replace(found, grain=rounding)
 
 
 def fact(what: str, found: bool) -> Evidence:
@@ -148,15 +151,18 @@ def _limit(what: str, effect: Estimate, confirms: float, refuted: float | None, 
     return confirms if refuted is None else refuted
 
 
-def _range(low: float, high: float) -> str:
+def _range(low: float, high: float, grain: float) -> str:
     if low == -inf:
-        return f"up to {_digits(high)}"
-    return f"from {_digits(low)}" if high == inf else f"from {_digits(low)} to {_digits(high)}"
+        return f"up to {_digits(high, grain)}"
+    if high == inf:
+        return f"from {_digits(low, grain)}"
+    ends = [_digits(low, grain), _digits(high, grain)]
+    return f"at {ends[0]}" if ends[0] == ends[1] else "from " + " to ".join(ends)
 
 
-def _digits(value: float) -> str:
-    """Three digits, a minus sign, and no digits of what is rounding, which no two machines share."""
-    return "0" if abs(value) <= ROUNDING else f"{value:.3g}".replace("-", "−")
+def _digits(value: float, grain: float) -> str:
+    """Three digits with a proper minus sign."""
+    return "0" if abs(value) <= grain else f"{value:.3g}".replace("-", "−")
 
 
 def together(evidence: tuple[Evidence, ...]) -> Outcome:

@@ -77,7 +77,7 @@ def test_an_effect_of_no_size_is_open_and_not_refuted() -> None:
         (near("x", Estimate(2, 1.9, 2.1), 1, within=0.05, why=WHY), "refuted"),
         (exact("x", 3e-13), "holds"),
         (exact("x", 3e-7), "refuted"),
-        (exact("x", 3e-7, scale=1e3), "holds"),
+        (exact("x", 3e-7, rounding=1e-6), "holds"),
         (fact("x", True), "holds"),
         (fact("x", False), "refuted"),
     ],
@@ -89,7 +89,7 @@ def test_thresholds(evidence: Evidence, wanted: str) -> None:
 def test_box_says_how_it_was_computed_and_prints_no_rounding() -> None:
     found = judge("A1", [exact("difference", 3e-17), HOLDS], findings={"holds": "yes"})
     assert found.computed == (
-        "As stated: difference: 0, confirmed from 0 to 0 (rounding of double precision): holds",
+        "As stated: difference: 0, confirmed at 0 (give or take rounding): holds",
         "As stated: x: 2 [1, 3], confirmed from 1 (for the test): holds",
     )
     assert "<summary>How computed</summary>" in found._repr_html_() and "3e-17" not in found._repr_html_()
