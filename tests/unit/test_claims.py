@@ -14,6 +14,8 @@ def test_ledger_names_known_sources_and_a_chapter() -> None:
             "frequency-bias summary",
             "FANS draft",
             "FANS post",
+            "Align Your Steps",
+            "Beta Sampling",
         }
         assert claim.chapter.startswith("notebooks/")
 

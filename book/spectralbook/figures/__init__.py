@@ -25,6 +25,7 @@ from spectralbook.figures.filters import (
     rectified,
     upsampling_view,
 )
+from spectralbook.figures.samplers import option_dots, scheduler_map
 from spectralbook.figures.shaping import (
     band_levels,
     band_maps,
@@ -76,6 +77,7 @@ __all__ = [
     "loss_shares",
     "missing_and_added",
     "noise_rows",
+    "option_dots",
     "orientations",
     "pictures",
     "profiles",
@@ -85,6 +87,7 @@ __all__ = [
     "remedies",
     "repairs",
     "schedule_view",
+    "scheduler_map",
     "shaping_view",
     "shares_and_densities",
     "spectrum_beside",
