@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fans.diffusion import SpectralProcess, streams
+from fans.diffusion import PublishedFans, SpectralProcess, streams
 from fans.diffusion.attribution import attribute, trace
 from fans.diffusion.likelihood import bound
 from fans.diffusion.sampling import sample
@@ -91,7 +91,7 @@ def draw(case: Judged, steps: int) -> tuple[Tensor, list[tuple[str, float]]]:
     channels, count = case.images.train.shape[1], case.experiment.samples
     options: dict[str, Any] = {
         "steps": steps,
-        "method": case.arm.method,
+        "sampler": case.process.sampler if isinstance(case.process, PublishedFans) else case.arm.method,
         "prediction": case.arm.prediction,
         "device": case.device,
     }

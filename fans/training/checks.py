@@ -1,15 +1,14 @@
 """What must fit together for a run to start, and for a checkpoint to continue it."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fans.config import Config
 from fans.diffusion import SpectralProcess, Spectrum, losses
+from fans.diffusion.digests import digest
 from fans.training.checkpoints import Checkpoint
 from fans.training.config import TrainingConfig
 
@@ -55,9 +54,12 @@ def check_fit(
         )
 
 
-def loss_table(
-    process: SpectralProcess, config: TrainingConfig, spectrum: Spectrum | None, weight: Tensor | None
-) -> Tensor:
+def loss_weights(
+    process: SpectralProcess,
+    config: TrainingConfig,
+    spectrum: Spectrum | None,
+    weight: Tensor | losses.Weights | None,
+) -> losses.Weights:
     """The weights of the loss, those given for ``custom``.
 
     Raises:
@@ -67,7 +69,7 @@ def loss_table(
         return losses.weights(process, config.loss, config.prediction, spectrum=spectrum)
     if config.loss != "custom" or weight is None:
         raise ValueError(f"loss={config.loss!r}: weight= is needed by loss='custom', and by no other")
-    return losses.check_weights(weight, process)
+    return losses.as_weights(weight, process)
 
 
 def check_same_run(checkpoint: Checkpoint, config: Config, data: dict[str, str]) -> None:
@@ -87,19 +89,10 @@ def check_same_run(checkpoint: Checkpoint, config: Config, data: dict[str, str])
         )
 
 
-def fingerprint(images: Images, process: SpectralProcess, weight: Tensor) -> dict[str, str]:
+def fingerprint(images: Images, process: SpectralProcess, weight: losses.Weights) -> dict[str, str]:
     """Hashes of what a run is made from; of a sequence of images, its length and the first."""
     return {
-        "images": digest([images] if isinstance(images, Tensor) else [torch.tensor(len(images)), images[0]]),
-        "process": digest([process.signal_table, process.noise_table]),
-        "weight": digest([weight]),
+        "images": digest(images) if isinstance(images, Tensor) else digest(len(images), images[0]),
+        "process": process.digest(),
+        "weight": digest(weight.config),
     }
-
-
-def digest(tensors: list[Tensor]) -> str:
-    """The beginning of a hash of types, shapes and values."""
-    found = hashlib.sha256()
-    for tensor in tensors:
-        found.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:16]

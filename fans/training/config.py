@@ -18,7 +18,7 @@ class TrainingConfig(Config):
         batch: images per update, shared by all processes.
         seed: of data order, noise, timesteps and dropout.
         prediction: what the network predicts (``SpectralProcess.mixture``).
-        loss: a table of ``fans.diffusion.losses.weights``, or ``custom`` for a table of your own.
+        loss: of ``fans.diffusion.losses.weights``, or ``custom`` for weights of your own.
         importance: how timesteps are drawn (``fans.diffusion.losses.timestep_probability``).
         rate: learning rate of Adam.
         warmup: updates during which the rate rises to its value.

@@ -32,10 +32,10 @@ import torch
 from torch import Tensor, nn
 
 from fans.diffusion import SpectralProcess
-from fans.diffusion.losses import weighted_error
+from fans.diffusion.digests import digest
+from fans.diffusion.losses import Weights, weighted_error
 from fans.diffusion.preconditioning import Preconditioned
 from fans.metrics.spectral_losses import focal_frequency_loss
-from fans.training import checks
 from fans.training.checks import Images
 from fans.training.config import TrainingConfig
 from fans.training.loop import Trainer
@@ -235,9 +235,9 @@ class Distiller(Trainer):
         if self.teacher is not None:
             self.teacher.to(self.accelerator.device)
 
-    def _made_from(self, table: Tensor) -> dict[str, str]:
-        weights = [] if self.teacher is None else list(self.teacher.state_dict().values())
-        return super()._made_from(table) | {"teacher": checks.digest(weights)}
+    def _made_from(self, weights: Weights) -> dict[str, str]:
+        taught = [] if self.teacher is None else list(self.teacher.state_dict().values())
+        return super()._made_from(weights) | {"teacher": digest(*taught)}
 
     def denoiser(self, which: Literal["ema", "model"] = "ema") -> nn.Module:
         """A copy of the student without its 1 x 1 convolutions, as ``Trainer.denoiser``."""
@@ -251,7 +251,7 @@ class Distiller(Trainer):
             prediction, own = self._forward(x_t, t.to(x_t.device))
             shown, taught = self._taught(x_t, t.to(x_t.device), target)
         prediction, config = prediction.float(), self.config
-        loss = weighted_error(prediction - target, self._weight[t])
+        loss = weighted_error(prediction - target, self._weight(t))
         for a, b in zip((*taught, shown), (*own, prediction), strict=True):
             if config.spatial:
                 loss = loss + config.spatial * spatial_loss(a.float(), b.float())

@@ -46,7 +46,7 @@ class Trainer:
         *,
         folder: Path | str | None = None,
         spectrum: Spectrum | None = None,
-        weight: Tensor | None = None,
+        weight: Tensor | losses.Weights | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
         """Prepare a run.
@@ -58,7 +58,7 @@ class Trainer:
             config: everything else.
             folder: for checkpoints and ``log.jsonl``; nothing is written without one.
             spectrum: power of the data per coefficient, for the losses and importances that need it.
-            weight: table of ``loss="custom"``, as ``fans.diffusion.losses.weights`` gives.
+            weight: of ``loss="custom"``: a table, or ``fans.diffusion.losses.Weights``.
             accelerator: chooses device and processes; without one, ``accelerate launch`` does.
 
         Raises:
@@ -70,11 +70,12 @@ class Trainer:
         self.step, self.history = 0, list[Record]()
         self._elapsed, self._norm = 0.0, torch.zeros(())
         checks.check_fit(network, images, process, config, self.accelerator)
-        table = checks.loss_table(process, config, spectrum, weight)
-        self._fingerprint = self._made_from(table)
-        kind = config.prediction
-        self._probability = losses.timestep_probability(process, table, config.importance, kind, spectrum)
-        self._weight = (table * losses.correction(self._probability)[:, None, None]).float()
+        self._weights = checks.loss_weights(process, config, spectrum, weight)
+        self._fingerprint = self._made_from(self._weights)
+        self._probability = losses.timestep_probability(
+            process, self._weights, config.importance, config.prediction, spectrum
+        )
+        self._correction = losses.correction(self._probability)
         device = self.accelerator.device
         network.to(device)
         if config.channels_last:
@@ -92,9 +93,9 @@ class Trainer:
         forward = torch.compile(network) if config.compile else network
         self._forward = self.accelerator.prepare_model(forward)
 
-    def _made_from(self, table: Tensor) -> dict[str, str]:
+    def _made_from(self, weights: losses.Weights) -> dict[str, str]:
         """Hashes of what a checkpoint can only be continued with."""
-        return checks.fingerprint(self.images, self.process, table)
+        return checks.fingerprint(self.images, self.process, weights)
 
     # The loop
 
@@ -169,7 +170,13 @@ class Trainer:
         """Mean loss for images, noisy images, what to predict, and timesteps on the CPU."""
         with self._autocast():
             prediction = self._forward(x_t, t.to(x_t.device))
-        return losses.weighted_error(prediction.float() - target, self._weight[t]).mean()
+        return losses.weighted_error(prediction.float() - target, self._weight(t)).mean()
+
+    def _weight(self, t: Tensor) -> Tensor:
+        """Rows of the loss for timesteps drawn so often, where the network is."""
+        device = self.accelerator.device
+        rows = self._weights.rows(t, dtype=torch.float32, device=device)
+        return rows * self._correction[t].to(device, torch.float32)[:, None, None]
 
     def _autocast(self) -> torch.autocast:
         """Our own: that of accelerate is a setting of the whole Python process."""
