@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from fans.diffusion import SpectralProcess
-from fans.diffusion.sampling import uniform
+from fans.diffusion.grids import uniform
+from fans.diffusion.samplers import resolve
 from fans.diffusion.wiener import decibel, sampled_spectrum
 from fans.hub.conventions import State
 from fans.hub.impulses import Count, Impulses, noise_from
@@ -116,7 +117,7 @@ def scan(
         network: what the network is: the exact ``"denoiser"``, or for distilled schedulers a
             ``"consistency"`` model, which predicts the end of the probability flow.
         options: of the scheduler's constructor, of its ``set_timesteps`` or of its ``step``. Clipping and
-            thresholding are off. For a process: ``method``, ``timesteps`` and ``eta`` of
+            thresholding are off. For a process: ``sampler`` and ``timesteps`` of
             ``fans.diffusion.wiener.sampled_spectrum``.
 
     Returns:
@@ -157,8 +158,8 @@ def scan(
 
 def _scan_process(process: SpectralProcess, C: Tensor, steps: int | None, options: Mapping[str, Any]) -> Scan:
     """The same of a process with one of our own samplers, from the exact recursion of its power."""
-    options = {"method": "ddim"} | dict(options)
-    grid = options.pop("timesteps", None)
+    options = {"sampler": "ddim"} | dict(options)
+    sampler, grid = resolve(options["sampler"], C), options.pop("timesteps", None)
     if grid is None:
         if steps is None:
             raise ValueError("say how many steps=, or list timesteps=")
@@ -174,7 +175,7 @@ def _scan_process(process: SpectralProcess, C: Tensor, steps: int | None, option
         name=process.name,
         steps=count,
         options=options,
-        calls=2 * count - 1 if options["method"] == "heun" else count,
+        calls=sampler.calls(count),
         spectrum=C,
         power=(gain * start).square() + added,
         gain=gain,

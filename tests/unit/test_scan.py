@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fans import diffusion, hub
 from fans.diffusion import wiener
-from fans.diffusion.sampling import uniform
+from fans.diffusion.grids import uniform
 from fans.hub.conventions import CONVENTIONS, State
 from fans.hub.impulses import noise_from
 from fans.hub.prepare import Prepared
@@ -131,21 +131,34 @@ def test_first_order_samplers_obey_the_cosine_law(name, options):
     torch.testing.assert_close(result.gain**2 * result.marginal, expected, rtol=1e-3, atol=0)
 
 
-def test_ddim_and_ddpm_are_our_own_samplers():
+@pytest.mark.parametrize(
+    "name, sampler, options",
+    [
+        ("DDIMScheduler", "ddim", {}),
+        ("DDIMParallelScheduler", "ddim", {}),
+        ("EulerDiscreteScheduler", "ddim", {}),
+        ("LMSDiscreteScheduler", "ddim", {"order": 1}),
+        ("DDPMScheduler", "ancestral", {}),
+        ("DDPMParallelScheduler", "ancestral", {}),
+        ("EulerAncestralDiscreteScheduler", "ancestral", {}),
+        ("DPMSolverMultistepScheduler", "dpmpp_2m", {}),
+        ("UniPCMultistepScheduler", "unipc", {}),
+    ],
+)
+def test_the_same_method_among_our_own_samplers_has_the_same_spectrum(name, sampler, options):
     """With spacing ``trailing`` both step over our uniform grid of the same betas."""
-    process = diffusion.white(size=SIZE, schedule="linear")
-    for name, method in (("DDIMScheduler", "ddim"), ("DDPMScheduler", "ancestral")):
-        theirs = hub.scan(name, PLANE, 20, timestep_spacing="trailing")
-        ours = hub.scan(process, PLANE, 20, method=method)
-        torch.testing.assert_close(theirs.power, ours.power, rtol=1e-4, atol=0)  # their table is float32
+    theirs = hub.scan(name, PLANE, 20, timestep_spacing="trailing", **options)
+    ours = hub.scan(diffusion.white(size=SIZE, schedule="linear"), PLANE, 20, sampler=sampler)
+    assert theirs.calls == ours.calls
+    torch.testing.assert_close(theirs.power, ours.power, rtol=2e-4, atol=0)  # their table is float32
 
 
 def test_a_process_of_our_own_is_scanned_by_the_oracle():
     process = diffusion.equal_snr(PLANE, size=SIZE)
-    for method in ("ddim", "ancestral", "heun", "exact"):
-        result = hub.scan(process, PLANE, 10, method=method)
+    for sampler in ("ddim", "ancestral", "heun", "unipc", "exact"):
+        result = hub.scan(process, PLANE, 10, sampler=sampler)
         expected = wiener.sampled_spectrum(
-            process, PLANE, timesteps=uniform(process, 10), method=method, start="prior"
+            process, PLANE, timesteps=uniform(process, 10), sampler=sampler, start="prior"
         )
         torch.testing.assert_close(result.power, expected)
         torch.testing.assert_close(result.power, (result.gain * result.start) ** 2 + result.added)
