@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fans.diffusion.checks import Timestep, as_spectrum, as_time, check_images
+from fans.diffusion.denoisers import unwrapped
 from fans.diffusion.losses import residual
 from fans.diffusion.plane import Constant, Spectrum
 from fans.diffusion.process import Prediction, SpectralProcess, mixture
@@ -71,7 +72,7 @@ class Preconditioned(nn.Module):
         )  # (B, 1, H, W//2 + 1)
         state = torch.fft.rfft2(x_t.float(), norm="ortho")
         whitened = torch.fft.irfft2(state * c_in, s=x_t.shape[-2:], norm="ortho")
-        rest = torch.fft.rfft2(self.network(whitened, t).float(), norm="ortho")
+        rest = torch.fft.rfft2(unwrapped(self.network(whitened, t)).float(), norm="ortho")
         prediction: Tensor = torch.fft.irfft2(state * c_skip + rest * c_out, s=x_t.shape[-2:], norm="ortho")
         return prediction.to(x_t.dtype)
 

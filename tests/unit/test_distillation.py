@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from fans import diffusion, experiments
 from fans.diffusion import filtered
 from fans.diffusion.preconditioning import Preconditioned
-from fans.experiments import registry
 from fans.experiments.config import Data
 from fans.experiments.data import images_of
-from fans.experiments.kinds import run_of
+from fans.experiments.kinds.compression import Compression, Paced, Student, StudentRun
 from fans.experiments.machine import one_thread
-from fans.experiments.students import Compression, Paced, Student, StudentRun
+from fans.experiments.registry import run_of
 from fans.networks import LinearDenoiser, UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
 from fans.training import DistillationConfig, Distiller, Trainer, TrainingConfig
 from fans.training.distillation import frequency_loss, frequency_weight, spatial_loss, tapped
+from tiny import know
 
 SIZE = (8, 8)
 WHITE = diffusion.white(size=SIZE)
@@ -130,7 +130,7 @@ def test_for_photographs_the_exponent_minus_one_weighs_octaves_alike() -> None:
 
 
 def gradients(run: Distiller) -> dict[str, float]:
-    run._loss(0).backward()  # type: ignore[no-untyped-call]
+    run.loss(0)["loss"].backward()  # type: ignore[no-untyped-call]
     found = {name: p.grad for name, p in run.network.named_parameters() if p.grad is not None}
     return {name: float(g.abs().max()) for name, g in found.items()}
 
@@ -285,7 +285,9 @@ def test_only_the_same_teacher_continues_a_run(tmp_path: Path) -> None:
 
 
 def test_bf16_is_close_to_single_precision() -> None:
-    losses = [float(distiller(replace(SHORT, precision=p))._loss(0).detach()) for p in ("bf16", "fp32")]  # type: ignore[arg-type]
+    losses = [
+        float(distiller(replace(SHORT, precision=p)).loss(0)["loss"].detach()) for p in ("bf16", "fp32")
+    ]  # type: ignore[arg-type]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
 
 
@@ -342,8 +344,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two tiny experiments: a teacher, and its student."""
     folder = tmp_path_factory.mktemp("students")
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        for experiment in TINY:
-            patch.setitem(registry._CPU, experiment.name, experiment)
+        know(patch, *TINY)
         for experiment in TINY:
             experiments.reproduce(experiment.name, folder=folder, report=lambda _: None)
     return folder
@@ -351,8 +352,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for experiment in TINY:
-        monkeypatch.setitem(registry._CPU, experiment.name, experiment)
+    know(monkeypatch, *TINY)
 
 
 @pytest.mark.usefixtures("_known")
