@@ -10,20 +10,19 @@ Biometrika 1961). No classifier that sees spectra of the same images does better
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import integrate, optimize
 
 from fans._validation import number, whole
+from fans.metrics.intervals import Floats
 
-Array = NDArray[np.float64]
 
-
-def auc(data: ArrayLike, samples: ArrayLike, degrees: ArrayLike, *, images: int = 1) -> float:
+def auc(generated: ArrayLike, real: ArrayLike, degrees: ArrayLike, *, images: int = 1) -> float:
     """Area under the ROC curve of the best test: how often a sample looks more like one than data do.
 
     Args:
-        data: C, power of the data per frequency.
-        samples: P, power of the samples, of the same shape.
+        generated: P, power of the samples per frequency.
+        real: C, power of the data, of the same shape.
         degrees: real numbers at each frequency in one image, e.g. ``fans.spectrum.multiplicity(size)``.
         images: how many images of one kind are judged together.
 
@@ -32,10 +31,10 @@ def auc(data: ArrayLike, samples: ArrayLike, degrees: ArrayLike, *, images: int 
 
     >>> auc([1.0, 1.0], [1.0, 1.0], 8)
     0.5
-    >>> round(auc([1.0], [0.5], 1), 3)  # (2/pi) atan(sqrt 2), an F distribution with 1 and 1 degrees
+    >>> round(auc([0.5], [1.0], 1), 3)  # (2/pi) atan(sqrt 2), an F distribution with 1 and 1 degrees
     0.608
     """
-    C, P, k = _checked(data, samples, degrees, images)
+    C, P, k = _checked(generated, real, degrees, images)
     if C.size == 0:
         return 0.5
     weights = np.concatenate([P / C - 1, -(1 - C / P)]) / 2
@@ -43,15 +42,15 @@ def auc(data: ArrayLike, samples: ArrayLike, degrees: ArrayLike, *, images: int 
 
 
 def power(
-    data: ArrayLike, samples: ArrayLike, degrees: ArrayLike, *, images: int = 1, false_alarms: float = 0.05
+    generated: ArrayLike, real: ArrayLike, degrees: ArrayLike, *, images: int = 1, false_alarms: float = 0.05
 ) -> float:
     """Share of samples that the best test finds when so large a share of data is taken for samples.
 
-    >>> round(power([1.0], [2.0], 64), 3)
+    >>> round(power([2.0], [1.0], 64), 3)
     0.986
     """
     number("false_alarms", false_alarms, low=0.0, high=1.0)
-    C, P, k = _checked(data, samples, degrees, images)
+    C, P, k = _checked(generated, real, degrees, images)
     if C.size == 0:
         return false_alarms
     null, alternative = (1 - C / P) / 2, (P / C - 1) / 2
@@ -92,32 +91,32 @@ def chi_square_cdf(x: float, weights: ArrayLike, degrees: ArrayLike) -> float:
 
 
 def images_for(
-    data: ArrayLike, samples: ArrayLike, degrees: ArrayLike, *, target: float = 0.75, most: int = 10**6
+    generated: ArrayLike, real: ArrayLike, degrees: ArrayLike, *, target: float = 0.75, most: int = 10**6
 ) -> int:
     """Fewest images of one kind with which the best test reaches an AUC of ``target``; ``most`` if more.
 
-    >>> images_for([1.0], [0.5], 64)
+    >>> images_for([0.5], [1.0], 64)
     1
     """
     number("target", target, low=0.5, high=1.0)
     low, high = 0, 1
-    while high < most and auc(data, samples, degrees, images=high) < target:
+    while high < most and auc(generated, real, degrees, images=high) < target:
         low, high = high, 2 * high
     high = min(high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if auc(data, samples, degrees, images=middle) < target else (low, middle)
+        low, high = (middle, high) if auc(generated, real, degrees, images=middle) < target else (low, middle)
     return high
 
 
 def _checked(
-    data: ArrayLike, samples: ArrayLike, degrees: ArrayLike, images: int
-) -> tuple[Array, Array, Array]:
+    generated: ArrayLike, real: ArrayLike, degrees: ArrayLike, images: int
+) -> tuple[Floats, Floats, Floats]:
     """The frequencies at which the spectra differ, flat."""
     whole("images", images, low=1)
-    C, P, k = (np.asarray(v, np.float64) for v in (data, samples, degrees))
+    C, P, k = (np.asarray(v, np.float64) for v in (real, generated, degrees))
     if C.shape != P.shape:
-        raise ValueError(f"data and samples need spectra of one shape, got {C.shape} and {P.shape}")
+        raise ValueError(f"generated and real need spectra of one shape, got {P.shape} and {C.shape}")
     if not (C > 0).all() or not (P > 0).all():
         raise ValueError("both spectra must be positive: where one has no power a single image decides")
     k = np.broadcast_to(k * images, C.shape)

@@ -6,7 +6,7 @@
 [-0.8, -1.9, -5.3]
 """
 
-from fans.hub.conventions import State
+from fans.hub.conventions import NetworkCall
 from fans.hub.corrections import corrected, last_step, output_filter
 from fans.hub.detectability import sampler_auc, steps_until_undetected
 from fans.hub.prepare import schedulers, unscanned
@@ -14,8 +14,8 @@ from fans.hub.recommend import recommend, steps_for
 from fans.hub.scan import Scan, scan, simulate
 
 __all__ = [
+    "NetworkCall",
     "Scan",
-    "State",
     "corrected",
     "last_step",
     "output_filter",

@@ -36,7 +36,7 @@ UNSCANNED = {
 }
 
 
-class State(NamedTuple):
+class NetworkCall(NamedTuple):
     """``x_t = a x_0 + s eps``, and the network returns ``c x0_hat + d eps_hat``."""
 
     a: float
@@ -45,7 +45,7 @@ class State(NamedTuple):
     d: float
 
 
-Level = Callable[[Any, Any], State]
+Level = Callable[[Any, Any], NetworkCall]
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ def _index(scheduler: Any, t: Any) -> int:
     return int(scheduler._step_index)
 
 
-def vp(scheduler: Any, t: Any) -> State:
+def vp(scheduler: Any, t: Any) -> NetworkCall:
     """Variance preserving, ``alpha_bar`` from the scheduler's table."""
     alpha_bar = float(scheduler.alphas_cumprod[int(t)])
     a, s = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    return State(a, s, *_output(_prediction(scheduler), a, s))
+    return NetworkCall(a, s, *_output(_prediction(scheduler), a, s))
 
 
 def _sigma(scheduler: Any, t: Any) -> float:
@@ -110,88 +110,88 @@ def _sigma(scheduler: Any, t: Any) -> float:
     return float(scheduler.sigmas[index])
 
 
-def sigma(scheduler: Any, t: Any) -> State:
+def sigma(scheduler: Any, t: Any) -> NetworkCall:
     """Variance exploding state whose network sees it scaled to variance one: ``x / sqrt(1 + sigma^2)``."""
     level = _sigma(scheduler, t)
     scale = math.hypot(1, level)
-    return State(1.0, level, *_output(_prediction(scheduler), 1 / scale, level / scale))
+    return NetworkCall(1.0, level, *_output(_prediction(scheduler), 1 / scale, level / scale))
 
 
-def solver(scheduler: Any, t: Any) -> State:
+def solver(scheduler: Any, t: Any) -> NetworkCall:
     """The solvers' own translation of sigma: variance preserving, or a flow with ``use_flow_sigmas``."""
     a, s = (float(v) for v in scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[_index(scheduler, t)]))
-    return State(a, s, *_output(_prediction(scheduler), a, s))
+    return NetworkCall(a, s, *_output(_prediction(scheduler), a, s))
 
 
-def flow(scheduler: Any, t: Any) -> State:
+def flow(scheduler: Any, t: Any) -> NetworkCall:
     """Rectified flow, ``x = (1 - sigma) x_0 + sigma eps``, velocity ``eps - x_0``."""
     level = float(scheduler.sigmas[_index(scheduler, t)])
-    return State(1 - level, level, -1.0, 1.0)
+    return NetworkCall(1 - level, level, -1.0, 1.0)
 
 
-def _preconditioned(a: float, s: float, skip: float, out: float) -> State:
+def _preconditioned(a: float, s: float, skip: float, out: float) -> NetworkCall:
     """A network F with ``x0_hat = skip x + out F``; solve for F, x being ``a x0_hat + s eps_hat``."""
-    return State(a, s, (1 - skip * a) / out, -skip * s / out)
+    return NetworkCall(a, s, (1 - skip * a) / out, -skip * s / out)
 
 
-def edm(scheduler: Any, t: Any) -> State:
+def edm(scheduler: Any, t: Any) -> NetworkCall:
     """Karras et al. (2022): c_skip and c_out are read off the scheduler's own ``precondition_outputs``."""
     level = float(scheduler.sigmas[_index(scheduler, t)])
     skip, out = (float(scheduler.precondition_outputs(x, F, level)) for x, F in ((1.0, 0.0), (0.0, 1.0)))
     return _preconditioned(1.0, level, skip, out)
 
 
-def _consistency(scheduler: Any, t: Any) -> State:
+def _consistency(scheduler: Any, t: Any) -> NetworkCall:
     level = float(scheduler.sigmas[_index(scheduler, t)])
     skip, out = scheduler.get_scalings_for_boundary_condition(scheduler.sigmas[_index(scheduler, t)].double())
     return _preconditioned(1.0, level, float(skip), float(out))
 
 
-def _consistency_decoder(scheduler: Any, t: Any) -> State:
+def _consistency_decoder(scheduler: Any, t: Any) -> NetworkCall:
     a, s = float(scheduler.sqrt_alphas_cumprod[t]), float(scheduler.sqrt_one_minus_alphas_cumprod[t])
     return _preconditioned(a, s, float(scheduler.c_skip[t]), float(scheduler.c_out[t]))
 
 
-def _trigonometric(scheduler: Any, t: Any) -> State:
+def _trigonometric(scheduler: Any, t: Any) -> NetworkCall:
     angle, data = float(t), float(scheduler.config.sigma_data)
     return _preconditioned(math.cos(angle), data * math.sin(angle), math.cos(angle), -math.sin(angle))
 
 
-def _ipndm(scheduler: Any, t: Any) -> State:
+def _ipndm(scheduler: Any, t: Any) -> NetworkCall:
     index = _index(scheduler, t)
     a, s = float(scheduler.alphas[index]), float(scheduler.betas[index])
-    return State(a, s, -s, a)
+    return NetworkCall(a, s, -s, a)
 
 
-def _wuerstchen(scheduler: Any, t: Any) -> State:
+def _wuerstchen(scheduler: Any, t: Any) -> NetworkCall:
     alpha_bar = float(scheduler._alpha_cumprod(t, "cpu"))
-    return State(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), 0.0, 1.0)
+    return NetworkCall(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), 0.0, 1.0)
 
 
-def _reversed_flow(scheduler: Any, t: Any) -> State:
+def _reversed_flow(scheduler: Any, t: Any) -> NetworkCall:
     state = flow(scheduler, t)
-    return State(state.a, state.s, 1.0, -1.0)
+    return NetworkCall(state.a, state.s, 1.0, -1.0)
 
 
-def _score_ve(scheduler: Any, t: Any) -> State:
+def _score_ve(scheduler: Any, t: Any) -> NetworkCall:
     level = float(scheduler.discrete_sigmas[int(t * (len(scheduler.timesteps) - 1))])
-    return State(1.0, level, 0.0, -1 / level)
+    return NetworkCall(1.0, level, 0.0, -1 / level)
 
 
-def _score_vp(scheduler: Any, t: Any) -> State:
+def _score_vp(scheduler: Any, t: Any) -> NetworkCall:
     config = scheduler.config
     log_a = -0.25 * float(t) ** 2 * (config.beta_max - config.beta_min) - 0.5 * float(t) * config.beta_min
-    return State(math.exp(log_a), math.sqrt(-math.expm1(2 * log_a)), 0.0, 1.0)
+    return NetworkCall(math.exp(log_a), math.sqrt(-math.expm1(2 * log_a)), 0.0, 1.0)
 
 
-def _karras_ve(scheduler: Any, level: Any) -> State:
-    return State(1.0, float(level), 0.0, -1.0)
+def _karras_ve(scheduler: Any, level: Any) -> NetworkCall:
+    return NetworkCall(1.0, float(level), 0.0, -1.0)
 
 
-def _helios_dmd(scheduler: Any, t: Any) -> State:
+def _helios_dmd(scheduler: Any, t: Any) -> NetworkCall:
     nearest = (scheduler.timesteps - int(t)).abs().argmin()
     level = float(scheduler.sigmas[nearest])
-    return State(1 - level, level, -1.0, 1.0)
+    return NetworkCall(1 - level, level, -1.0, 1.0)
 
 
 _UNCLIPPED = {"clip_sample": False}

@@ -32,7 +32,7 @@ def sampler_auc(
     result = scan(scheduler, spectrum, steps, network=network, **options)
     C, P = (np.asarray(v) for v in (result.spectrum, result.power))
     seen = C > 0
-    return theory.auc(C[seen], P[seen], np.broadcast_to(degrees, C.shape)[seen], images=images)
+    return theory.auc(P[seen], C[seen], np.broadcast_to(degrees, C.shape)[seen], images=images)
 
 
 def steps_until_undetected(

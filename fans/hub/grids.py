@@ -40,7 +40,7 @@ def log_snr(sigma_max: float, sigma_min: float, steps: int) -> Tensor:
     return _to_zero(_even(np.log(sigma_max), np.log(sigma_min), steps).exp())
 
 
-def uniform(table: Any, steps: int) -> Tensor:
+def uniform_in_time(table: Any, steps: int) -> Tensor:
     """Evenly spaced timesteps of a training schedule, the last step ending at 0.
 
     Args:
@@ -74,7 +74,7 @@ def tangent(sigma_max: float, scale: float, steps: int) -> Tensor:
     return _to_zero(scale * phi[:-1].tan())
 
 
-def equal_angle(spectrum: Any, sigma_max: float, steps: int) -> Tensor:
+def equal_angle_levels(spectrum: Any, sigma_max: float, steps: int) -> Tensor:
     """Share the largest change of the angle over all frequencies equally (as ``diffusion.sampling``).
 
     ``d theta / d log sigma = sigma sqrt C / (sigma^2 + C)``, whose largest value over the frequencies is
@@ -118,7 +118,7 @@ def optimal(
     known_option("criterion", criterion, ("worst", "rms", "wasserstein", "kl"))
     C = _powers(spectrum)
     low = float(C.min().sqrt())
-    starts = [equal_angle(C, sigma_max, steps), *(start or [])]
+    starts = [equal_angle_levels(C, sigma_max, steps), *(start or [])]
     starts += [tangent(sigma_max, c, steps) for c in np.geomspace(low, float(C.max().sqrt()), 7)]
     starts += [log_snr(sigma_max, low * r, steps) for r in (0.05, 0.2, 0.6)] if steps > 1 else []
 
@@ -173,12 +173,12 @@ def gain(grid: Tensor, spectrum: Any, *, solver: Solver = "ddim") -> Tensor:
     return x
 
 
-def bound(spectrum: Any, sigma_max: float, steps: int) -> Tensor:
+def least_loss(spectrum: Any, sigma_max: float, steps: int) -> Tensor:
     """Least possible loss of DDIM in K steps, ``10 K log10 cos^2(Theta / K)`` dB, at each frequency.
 
     Theta is ``atan(sigma_max / sqrt C)``, nearly pi / 2.
 
-    >>> round(float(bound([1e-9], 80.0, 10)), 2)
+    >>> round(float(least_loss([1e-9], 80.0, 10)), 2)
     -1.08
     """
     angle = torch.atan(sigma_max / torch.as_tensor(spectrum, dtype=torch.float64).sqrt())

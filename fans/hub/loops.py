@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Predict = Callable[[Tensor, Any], Tensor]  # from state and timestep to the network's output
-Loop = Callable[[Any, Tensor, Predict, dict[str, Any]], Tensor]
+PipelineLoop = Callable[[Any, Tensor, Predict, dict[str, Any]], Tensor]
 
 
 def _plain_over(times: Any, scheduler: Any, x: Tensor, predict: Predict, options: dict[str, Any]) -> Tensor:
@@ -126,7 +126,7 @@ def score_vp(scheduler: Any, x: Tensor, predict: Predict, options: dict[str, Any
     return mean
 
 
-LOOPS: dict[str, Loop] = {
+LOOPS: dict[str, PipelineLoop] = {
     loop.__name__: loop
     for loop in (
         plain,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fans._validation import require
-from fans.hub.conventions import CONVENTIONS, UNSCANNED, Convention, State
+from fans.hub.conventions import CONVENTIONS, UNSCANNED, Convention, NetworkCall
 from fans.hub.loops import LOOPS
 
 
@@ -73,9 +73,9 @@ class Prepared:
         own = self.convention.start
         self.start = float(own(self.scheduler) if own else getattr(self.scheduler, "init_noise_sigma", 1.0))
         self.calls = 0
-        self.first: State | None = None
+        self.first: NetworkCall | None = None
 
-    def run(self, x: Tensor, apply: Callable[[Tensor, State], Tensor]) -> Tensor:
+    def run(self, x: Tensor, apply: Callable[[Tensor, NetworkCall], Tensor]) -> Tensor:
         """From the first state to the sample; ``apply(x, state)`` is the network."""
 
         def predict(x: Tensor, t: Any) -> Tensor:

@@ -18,10 +18,11 @@ from torch import Tensor
 from fans.diffusion import SpectralProcess
 from fans.diffusion.grids import uniform
 from fans.diffusion.samplers import resolve
-from fans.diffusion.wiener import decibel, sampled_spectrum
-from fans.hub.conventions import State
+from fans.diffusion.wiener import sampled_spectrum
+from fans.hub.conventions import NetworkCall
 from fans.hub.impulses import Count, Impulses, noise_from
 from fans.hub.prepare import Prepared
+from fans.spectrum import decibel
 
 Network = Literal["denoiser", "consistency"]
 
@@ -59,7 +60,8 @@ class Scan:
     @property
     def error(self) -> Tensor:
         """``10 log10(power / C)`` in dB; NaN where the data have no power."""
-        return decibel(self.power, self.spectrum)
+        error: Tensor = decibel(self.power, self.spectrum)
+        return error
 
     @property
     def rms(self) -> float:
@@ -74,17 +76,19 @@ class Scan:
     @property
     def prior_mismatch(self) -> Tensor:
         """What starting from the practical prior instead of the true distribution costs, in dB."""
-        return decibel(self.power, self.gain.square() * self.marginal + self.added)
+        exact = self.gain.square() * self.marginal + self.added
+        mismatch: Tensor = decibel(self.power, exact)
+        return mismatch
 
 
-def response(state: State, spectrum: Tensor, network: Network = "denoiser") -> Tensor:
+def response(state: NetworkCall, spectrum: Tensor, network: Network = "denoiser") -> Tensor:
     """Output of the exact network over its input, per frequency, in the scheduler's convention.
 
     The denoiser has ``x0_hat = a C / (a^2 C + s^2) x`` and ``eps_hat = s / (a^2 C + s^2) x`` (Wiener). A
     consistency model goes to the end of the probability flow instead, ``x0_hat = sqrt(C / (a^2 C + s^2)) x``
     and ``eps_hat = (x - a x0_hat) / s``.
 
-    >>> response(State(1.0, 1.0, 0.0, 1.0), torch.ones(1)).item()
+    >>> response(NetworkCall(1.0, 1.0, 0.0, 1.0), torch.ones(1)).item()
     0.5
     """
     a, s, c, d = state
@@ -222,7 +226,7 @@ def simulate(
     C = torch.as_tensor(spectrum, dtype=torch.float64)
     prepared = Prepared(scheduler, steps, options)
 
-    def apply(x: Tensor, state: State) -> Tensor:
+    def apply(x: Tensor, state: NetworkCall) -> Tensor:
         images = x.reshape(count, *size)
         filtered: Tensor = torch.fft.irfft2(response(state, C, network) * torch.fft.rfft2(images), s=size)
         return filtered.reshape(x.shape).to(x.dtype)

@@ -52,11 +52,11 @@ def test_one_frequency_is_an_f_test(ratio):
     """The AUC is the chance that one chi-square exceeds another, an F distribution."""
     k = 12
     expected = stats.f.cdf(max(ratio, 1 / ratio), k, k)
-    assert theory.auc([1.0], [ratio], k) == pytest.approx(expected, abs=1e-7)
-    assert theory.auc([1.0], [ratio], 3, images=4) == pytest.approx(expected, abs=1e-7)
+    assert theory.auc([ratio], [1.0], k) == pytest.approx(expected, abs=1e-7)
+    assert theory.auc([ratio], [1.0], 3, images=4) == pytest.approx(expected, abs=1e-7)
     threshold = stats.chi2.ppf(0.95 if ratio > 1 else 0.05, k)
     power = stats.chi2.sf(threshold / ratio, k) if ratio > 1 else stats.chi2.cdf(threshold / ratio, k)
-    assert theory.power([1.0], [ratio], k) == pytest.approx(power, abs=1e-6)
+    assert theory.power([ratio], [1.0], k) == pytest.approx(power, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_theory_is_the_optimal_test_on_samples(scheduler, steps):
     real, generated = fields(DATA, 2000, 0), hub.simulate(scheduler, DATA, steps, size=SIZE, count=2000)
     scores = [likelihood_ratio(x, DATA, power) for x in (generated, real)]
     measured, error = auc_and_error(*scores)
-    assert measured == pytest.approx(theory.auc(DATA, power, DEGREES), abs=4 * error)
+    assert measured == pytest.approx(theory.auc(power, DATA, DEGREES), abs=4 * error)
     assert measured == pytest.approx(hub.sampler_auc(scheduler, DATA, steps, DEGREES), abs=4 * error)
 
 
@@ -76,8 +76,8 @@ def test_a_wrong_spectrum_is_noticed_by_this_comparison():
     power = DATA * 0.9
     scores = [likelihood_ratio(fields(p, 4000, s), DATA, power) for s, p in enumerate((power, DATA))]
     measured, error = auc_and_error(*scores)
-    assert measured == pytest.approx(theory.auc(DATA, power, DEGREES), abs=4 * error)
-    assert abs(measured - theory.auc(DATA, DATA * 0.85, DEGREES)) > 4 * error
+    assert measured == pytest.approx(theory.auc(power, DATA, DEGREES), abs=4 * error)
+    assert abs(measured - theory.auc(DATA * 0.85, DATA, DEGREES)) > 4 * error
 
 
 def test_no_trained_detector_beats_the_best_test():
@@ -86,8 +86,8 @@ def test_no_trained_detector_beats_the_best_test():
     kinds = [fields(DATA, 1200, 5), fields(power, 1200, 6)]
     scale = 8 * DATA.mean() ** 0.5  # the detector takes images in [-1, 1]
     real, generated = ((x / scale).clamp(-1, 1)[:, None] for x in kinds)
-    detector = Detector.train(real[:600], generated[:600], features="spectrum")
-    found = detector.accuracy(real[600:], generated[600:])
+    detector = Detector.fit(generated=generated[:600], real=real[:600], features="spectrum")
+    found = detector.accuracy(generated=generated[600:], real=real[600:])
     scores = np.concatenate([likelihood_ratio(x[600:], DATA, power) for x in kinds])
     labels = np.repeat([0, 1], 600)
     best = max(((scores > t) == labels).mean() for t in scores)
@@ -97,11 +97,11 @@ def test_no_trained_detector_beats_the_best_test():
 
 def test_more_images_see_more_and_the_number_needed_is_the_least():
     samples = DATA * 0.98
-    values = [theory.auc(DATA, samples, DEGREES, images=m) for m in (1, 4, 16)]
+    values = [theory.auc(samples, DATA, DEGREES, images=m) for m in (1, 4, 16)]
     assert values == sorted(values)
-    needed = theory.images_for(DATA, samples, DEGREES, target=0.9)
-    assert theory.auc(DATA, samples, DEGREES, images=needed) >= 0.9
-    assert theory.auc(DATA, samples, DEGREES, images=needed - 1) < 0.9
+    needed = theory.images_for(samples, DATA, DEGREES, target=0.9)
+    assert theory.auc(samples, DATA, DEGREES, images=needed) >= 0.9
+    assert theory.auc(samples, DATA, DEGREES, images=needed - 1) < 0.9
     assert theory.images_for(DATA, DATA, DEGREES, most=100) == 100
 
 
@@ -115,11 +115,11 @@ def test_steps_until_undetected():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: theory.auc([1.0], [1.0, 2.0], 8), "one shape"),
-        (lambda: theory.auc([1.0], [0.0], 8), "positive"),
+        (lambda: theory.auc([1.0, 2.0], [1.0], 8), "one shape"),
+        (lambda: theory.auc([0.0], [1.0], 8), "positive"),
         (lambda: theory.chi_square_cdf(1.0, [1.0], [2.0]), "6 or more"),
-        (lambda: theory.power([1.0], [2.0], 8, false_alarms=2), "false_alarms"),
-        (lambda: theory.auc([1.0], [2.0], 8, images=0), "images"),
+        (lambda: theory.power([2.0], [1.0], 8, false_alarms=2), "false_alarms"),
+        (lambda: theory.auc([2.0], [1.0], 8, images=0), "images"),
     ],
 )
 def test_messages(call, message):

@@ -19,12 +19,12 @@ LOW = float(TABLE[0])
 
 def listed(steps):
     return {
-        "uniform": grids.uniform(TABLE, steps),
+        "uniform": grids.uniform_in_time(TABLE, steps),
         "karras": grids.karras(SIGMA_MAX, LOW, steps),
         "log SNR": grids.log_snr(SIGMA_MAX, LOW, steps),
         "beta": grids.beta(TABLE, steps),
         "tangent": grids.tangent(SIGMA_MAX, float(POWER_LAW.sqrt().log().mean().exp()), steps),
-        "equal angle": grids.equal_angle(POWER_LAW, SIGMA_MAX, steps),
+        "equal angle": grids.equal_angle_levels(POWER_LAW, SIGMA_MAX, steps),
     }
 
 
@@ -40,20 +40,23 @@ def test_grids_fall_to_zero(steps):
 @pytest.mark.parametrize("power", [0.01, 1.0, 50.0])
 def test_the_tangent_law_reaches_the_bound_for_one_variance(power, steps):
     """And so do equal angles and the numerical optimum, which are then the same grid."""
-    bound = -float(grids.bound([power], SIGMA_MAX, steps))
+    bound = -float(grids.least_loss([power], SIGMA_MAX, steps))
     tangent = grids.tangent(SIGMA_MAX, power**0.5, steps)
     assert float(grids.loss(tangent, [power])) == pytest.approx(bound, rel=1e-9)
-    for other in (grids.equal_angle([power], SIGMA_MAX, steps), grids.optimal([power], SIGMA_MAX, steps)):
+    for other in (
+        grids.equal_angle_levels([power], SIGMA_MAX, steps),
+        grids.optimal([power], SIGMA_MAX, steps),
+    ):
         assert float(grids.loss(other, [power])) == pytest.approx(bound, rel=1e-3)
         torch.testing.assert_close(other, tangent, rtol=0.05, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [2, 10])
 def test_no_grid_beats_the_bound_at_any_frequency(steps):
-    bound = grids.bound(POWER_LAW, SIGMA_MAX, steps)
+    bound = grids.least_loss(POWER_LAW, SIGMA_MAX, steps)
     for grid in [*listed(steps).values(), grids.optimal(POWER_LAW, SIGMA_MAX, steps)]:
         ratio = grids.gain(grid, POWER_LAW).square() * (POWER_LAW + grid[0] ** 2) / POWER_LAW
-        reached = grids.bound(POWER_LAW, float(grid[0]), steps)
+        reached = grids.least_loss(POWER_LAW, float(grid[0]), steps)
         assert (10 * torch.log10(ratio) <= reached + 1e-9).all()
     assert (bound < 0).all()
 
@@ -70,7 +73,7 @@ def test_the_optimum_is_never_worse_under_its_own_criterion(criterion, solver):
 def test_ten_steps_come_within_twice_the_bound():
     """For 1/f^2 data, in dB at the worst frequency."""
     best = grids.optimal(POWER_LAW, SIGMA_MAX, 10)
-    bound = -float(grids.bound(POWER_LAW, SIGMA_MAX, 10).min())
+    bound = -float(grids.least_loss(POWER_LAW, SIGMA_MAX, 10).min())
     assert bound < float(grids.loss(best, POWER_LAW)) < 2 * bound
 
 
@@ -79,7 +82,7 @@ def test_ten_steps_come_within_twice_the_bound():
 )
 def test_a_grid_written_out_for_a_pipeline_is_the_grid(name):
     """The scan of the scheduler with the noise levels given has the gain of the recursion."""
-    grid = grids.equal_angle(POWER_LAW, SIGMA_MAX, 10)
+    grid = grids.equal_angle_levels(POWER_LAW, SIGMA_MAX, 10)
     options = {"shift": 1.0} if name == "MiniMaxH3Scheduler" else {}
     sigmas = grids.to_sigmas(grid, getattr(diffusers.schedulers, name)())
     result = hub.scan(name, POWER_LAW, sigmas=sigmas, **options)
@@ -106,7 +109,7 @@ def test_second_order_gains_are_those_of_diffusers():
 def test_timesteps_are_distinct_and_nearest():
     scheduler = diffusers.DDIMScheduler()
     for steps in (10, 400):
-        found = grids.to_timesteps(grids.equal_angle(POWER_LAW, SIGMA_MAX, steps), scheduler)
+        found = grids.to_timesteps(grids.equal_angle_levels(POWER_LAW, SIGMA_MAX, steps), scheduler)
         assert len(found) == steps and all(a > b for a, b in pairwise(found))
     exact = torch.cat([TABLE[[999, 500, 20]], torch.zeros(1)])
     assert grids.to_timesteps(exact, scheduler) == [999, 500, 20]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fans import diffusion, hub
 from fans.diffusion import wiener
 from fans.diffusion.grids import uniform
-from fans.hub.conventions import CONVENTIONS, State
+from fans.hub.conventions import CONVENTIONS, NetworkCall
 from fans.hub.impulses import noise_from
 from fans.hub.prepare import Prepared
 from fans.hub.scan import response
@@ -253,7 +253,7 @@ def test_network_outputs_are_consistent(level, power, prediction):
     a, s = (1.0, level) if prediction != "flow" else (1 / (1 + level), level / (1 + level))
     C = torch.tensor([power], dtype=torch.float64)
     for network in ("denoiser", "consistency"):
-        x_0, eps = (response(State(a, s, *cd), C, network) for cd in ((1.0, 0.0), (0.0, 1.0)))
+        x_0, eps = (response(NetworkCall(a, s, *cd), C, network) for cd in ((1.0, 0.0), (0.0, 1.0)))
         torch.testing.assert_close(a * x_0 + s * eps, torch.ones_like(C))
 
 
