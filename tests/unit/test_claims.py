@@ -16,6 +16,8 @@ def test_ledger_names_known_sources_and_a_chapter() -> None:
             "FANS post",
             "Falck et al. (2025)",
             "this book",
+            "Align Your Steps",
+            "Beta Sampling",
         }
         assert claim.chapter.startswith("notebooks/")
 

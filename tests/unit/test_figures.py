@@ -188,6 +188,11 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         d.f[:8],
     ),
     "loss_shares": lambda d: figures.loss_shares(d.shares, BANDS, title="flat for α = −1"),
+    "option_dots": lambda d: figures.option_dots(
+        {name: dict(zip(METHODS, d.gain[i : i + 4] * 10, strict=True)) for i, name in enumerate(NAMES)},
+        xlabel="error (dB)",
+        limits=(0.01, 20),
+    ),
     "orientations": lambda d: figures.orientations(dict.fromkeys(NAMES, d.oriented)),
     "pictures": lambda d: figures.pictures(
         list(d.images[:4]), ["all", "f < 0.05", "0.05 to 0.2", "f > 0.2"], columns=2
@@ -219,6 +224,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     ),
     "repairs": lambda d: figures.repairs(
         dict(zip(NAMES, d.levels[:, :5], strict=True)), BANDS, before=d.levels[0, 5:10], limits=(-50, 50)
+    ),
+    "scheduler_map": lambda d: figures.scheduler_map(
+        {f"{name} {i}": row for i in range(8) for name, row in zip(NAMES, d.levels / 4, strict=True)}, d.f
     ),
     "schedule_view": lambda d: figures.schedule_view(d.maps[0], d.f, {"t = 100": d.gain, "t = 400": d.gain}),
     "shaping_view": lambda d: figures.shaping_view(

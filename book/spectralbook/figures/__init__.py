@@ -26,6 +26,7 @@ from spectralbook.figures.filters import (
     upsampling_view,
 )
 from spectralbook.figures.mixtures import loss_panels
+from spectralbook.figures.samplers import option_dots, scheduler_map
 from spectralbook.figures.shaping import (
     band_levels,
     band_maps,
@@ -78,6 +79,7 @@ __all__ = [
     "loss_shares",
     "missing_and_added",
     "noise_rows",
+    "option_dots",
     "orientations",
     "pictures",
     "profiles",
@@ -87,6 +89,7 @@ __all__ = [
     "remedies",
     "repairs",
     "schedule_view",
+    "scheduler_map",
     "shaping_view",
     "shares_and_densities",
     "spectrum_beside",
