@@ -32,11 +32,11 @@ help:
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml book/pyproject.toml constraints.txt
 	@echo "installing into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python $(PIP) install --upgrade pip
-	@$(BIN)/python $(PIP) install -e '.[test]' -c constraints.txt
+	@$(BIN)/python $(PIP) install -e '.[test]' -e book -c constraints.txt
 	@# The first import builds a font cache and says so; do it where no notebook is listening.
 	@$(BIN)/python -c "import matplotlib.font_manager" 2>/dev/null
 	@mkdir -p $(IPYTHONDIR)/profile_default
@@ -72,7 +72,7 @@ lock:
 	@rm -rf _build/lock && mkdir -p _build
 	@$(PYTHON) -m venv _build/lock
 	@_build/lock/bin/python $(PIP) install --upgrade pip
-	@_build/lock/bin/python $(PIP) install -e '.[test]' $(PINS)
+	@_build/lock/bin/python $(PIP) install -e '.[test]' -e book $(PINS)
 	@_build/lock/bin/python $(PIP) freeze --exclude-editable | sed 's/+cpu$$//' > _build/constraints.txt
 	@mv _build/constraints.txt constraints.txt && rm -rf _build/lock
 

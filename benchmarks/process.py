@@ -22,8 +22,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
-from fans import process
-from fans.sampling import sample
+from fans import diffusion
+from fans.diffusion.sampling import sample
 
 Candidate = Callable[[], Tensor]
 SHAPE = (64, 3, 64, 64)
@@ -32,9 +32,9 @@ STEPS = 10
 
 def noise_pair() -> tuple[Candidate, Candidate]:
     """Drawing shaped noise, and its three unavoidable parts: randn, one rfft2, one irfft2."""
-    f = process.radius(SHAPE[-2:])
+    f = diffusion.radius(SHAPE[-2:])
     f[0, 0] = f[f > 0].min()
-    shaped = process.equal_snr(f**-2, size=SHAPE[-2:])
+    shaped = diffusion.equal_snr(f**-2, size=SHAPE[-2:])
 
     def parts(generator: torch.Generator) -> Tensor:
         white = torch.randn(SHAPE, generator=generator)
@@ -45,7 +45,7 @@ def noise_pair() -> tuple[Candidate, Candidate]:
     return partial(shaped.draw, SHAPE, 1000, generator), partial(parts, generator)
 
 
-def check_noise(shaped: process.SpectralProcess) -> None:
+def check_noise(shaped: diffusion.SpectralProcess) -> None:
     """The drawn noise has the stated spectrum, within 6 standard errors at every coefficient."""
     drawn = shaped.draw((1000, *SHAPE[-2:]), 1000, torch.Generator().manual_seed(1))
     power = torch.fft.rfft2(drawn, norm="ortho").abs().square().mean(0)
@@ -54,13 +54,13 @@ def check_noise(shaped: process.SpectralProcess) -> None:
         raise SystemExit(f"shaped noise misses its spectrum by {excess:.0%}: nothing was timed")
 
 
-def sampler_pair(method: process.Method, shape: tuple[int, ...]) -> tuple[Candidate, Candidate]:
+def sampler_pair(method: diffusion.Method, shape: tuple[int, ...]) -> tuple[Candidate, Candidate]:
     """A run of the white process, and of the scheduler of diffusers, with a constant prediction."""
     scheduler = {"ddim": DDIMScheduler, "ancestral": DDPMScheduler}[method](
         clip_sample=False, timestep_spacing="trailing"
     )
     scheduler.set_timesteps(STEPS)
-    white = process.white(size=(shape[-2], shape[-1]), schedule="linear")
+    white = diffusion.white(size=(shape[-2], shape[-1]), schedule="linear")
     x_T, predicted = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
 
     def theirs(seed: int = 1) -> Tensor:

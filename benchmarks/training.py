@@ -34,10 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from fans import images, losses, process
-from fans.nets import UNet, UNetConfig
-from fans.process import SpectralProcess, filtered
-from fans.sampling import sample
+from fans import diffusion, images
+from fans.diffusion import SpectralProcess, filtered, losses
+from fans.diffusion.sampling import sample
+from fans.networks import UNet, UNetConfig
 from fans.training import Trainer, TrainingConfig
 
 Run = Callable[[], object]
@@ -65,13 +65,13 @@ def processes(size: int, spectrum: Tensor) -> dict[str, SpectralProcess]:
     """White and all that is compared with it."""
     plane = (size, size)
     return {
-        "white": process.white(size=plane),
-        "fans": process.fans(spectrum, size=plane),
-        "equal_snr": process.equal_snr(spectrum, size=plane),
-        "power_law": process.power_law(-1.0, size=plane),
-        "blur": process.blur(size=plane),
-        "fans_as_published, article": process.fans_as_published(spectrum, size=plane),
-        "fans_as_published, code": process.fans_as_published(spectrum, size=plane, release="code"),
+        "white": diffusion.white(size=plane),
+        "fans": diffusion.fans(spectrum, size=plane),
+        "equal_snr": diffusion.equal_snr(spectrum, size=plane),
+        "power_law": diffusion.power_law(-1.0, size=plane),
+        "blur": diffusion.blur(size=plane),
+        "fans_as_published, article": diffusion.fans_as_published(spectrum, size=plane),
+        "fans_as_published, code": diffusion.fans_as_published(spectrum, size=plane, release="code"),
     }
 
 
@@ -152,7 +152,7 @@ def check_images(theirs: Tensor, ours: Callable[[SpectralProcess], Tensor], size
 
     Its timestep t is our t + 1: it has no clean state, and counts the noisy ones from 0.
     """
-    white = process.white(size=(size, size), schedule="linear")
+    white = diffusion.white(size=(size, size), schedule="linear")
     tables = (table.expand(-1, size, size // 2 + 1) for table in (white.signal_table, white.noise_table))
     clipped = float(((theirs == 0) | (theirs == 1)).double().mean())
     for spectral in (white, SpectralProcess("white by FFT", white.size, *tables)):

@@ -27,10 +27,10 @@ from pytorch_wavelets import DWTForward, DWTInverse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fans import process
-from fans.nets import UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
-from fans.nets.dwt import wavedec2, waverec2
+from fans import diffusion
+from fans.networks import UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
 from fans.training import Trainer, TrainingConfig
+from fans.wavelets import wavedec2, waverec2
 
 Run = Callable[[], object]
 Summary = dict[str, float | None]
@@ -155,7 +155,7 @@ def training(rounds: int) -> dict[str, Summary]:
 def step(network: nn.Module, size: int) -> Run:
     """One update on a batch of 32, after a check that training lowers the loss."""
     x = torch.randn(64, 1, size // 4, size // 4, generator=torch.Generator().manual_seed(0))
-    x, white = F.interpolate(x, scale_factor=4.0) / 2, process.white(size=(size, size))
+    x, white = F.interpolate(x, scale_factor=4.0) / 2, diffusion.white(size=(size, size))
     trainer = Trainer(network, x, white, TrainingConfig(10**6, batch=32, log_every=10))
     losses = [record["loss"] for record in trainer.run(until=20)]
     if not losses[1] < losses[0]:

@@ -12,30 +12,17 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 _MODULES = (
-    "attribution",
-    "checkpoints",
-    "claims",
+    "config",
     "detection",
-    "distortions",
-    "evaluation",
-    "explorers",
-    "features",
-    "figures",
+    "diffusion",
+    "experiments",
     "filters",
     "images",
-    "likelihood",
-    "losses",
     "metrics",
-    "mitigations",
-    "nets",
-    "process",
-    "recovery",
-    "runs",
-    "sampling",
-    "schedules",
+    "networks",
     "spectrum",
     "training",
-    "wiener",
+    "wavelets",
 )
 __all__ = list(_MODULES)
 

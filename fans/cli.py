@@ -94,15 +94,15 @@ def _add_detect(commands: Any) -> None:
 
 
 def _reproduce(options: Namespace) -> int:
-    from fans import runs
+    from fans import experiments
 
     if options.all == bool(options.names):
         options.refuse("name experiments, or give --all: `fans experiments` lists them")
-    names = runs.names(options.scale) if options.all else options.names
+    names = experiments.names(options.scale) if options.all else options.names
     for name in names:
-        runs.get(name, options.scale, fid=options.fid)  # a wrong name shows before an hour has passed
+        experiments.get(name, options.scale, fid=options.fid)  # a wrong name shows before an hour has passed
     for name in names:
-        result = runs.reproduce(
+        result = experiments.reproduce(
             name,
             scale=options.scale,
             folder=options.folder,
@@ -116,17 +116,17 @@ def _reproduce(options: Namespace) -> int:
 
 
 def _check(options: Namespace) -> int:
-    from fans import runs
+    from fans import experiments
 
-    folder = runs.home(options.folder)
+    folder = experiments.home(options.folder)
     names = options.names or sorted(path.parent.name for path in folder.glob("[!.]*/manifest.json"))
     if not names:
         return _told(f"no results in {folder}: run `fans reproduce NAME`, or give --folder", STALE)
     code = 0
     for name in names:
         try:
-            manifest = runs.check(name, folder=folder).manifest
-        except runs.StaleError as error:
+            manifest = experiments.check(name, folder=folder).manifest
+        except experiments.StaleError as error:
             code = _told(error, STALE)
         else:
             print(f"{name}: up to date (scale {manifest['scale']}, commit {manifest['commit']})", flush=True)
@@ -134,13 +134,13 @@ def _check(options: Namespace) -> int:
 
 
 def _experiments(options: Namespace) -> int:
-    from fans import runs
+    from fans import experiments
 
     scales: Sequence[Any] = (options.scale,) if options.scale else SCALES
     for scale in scales:
         print(scale)
-        for name in runs.names(scale):
-            print(f"  {name:26}{runs.get(name, scale).summary()}")
+        for name in experiments.names(scale):
+            print(f"  {name:26}{experiments.get(name, scale).summary()}")
     return 0
 
 
@@ -170,8 +170,8 @@ def _detect(options: Namespace) -> int:
 def _crops(folder: Path, options: Namespace) -> tuple[Any, list[int]]:
     """Crops of all images of a folder, and from which image each one is."""
     from fans import images
+    from fans._validation import whole
     from fans.images.files import listing
-    from fans.images.request import whole
 
     total = max(len(listing(folder)), 1)  # the loader tells what is wrong with an empty folder
     count = total * whole("--patches", options.patches, low=1)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fans.runs import machine
+from fans.experiments import machine
 
 
 @pytest.fixture(scope="module")

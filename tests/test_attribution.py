@@ -12,12 +12,11 @@ from test_process import families, power_law_spectrum
 from test_unet import awake
 from torch import Tensor
 
-from fans import wiener
-from fans.attribution import Trace, attribute, trace
-from fans.nets import UNet, UNetConfig
-from fans.process import Method, SpectralProcess, filtered, randn, streams
-from fans.sampling import Denoiser, sample
-from fans.wiener import WienerDenoiser, decibel, reconstruction_filter, sampled_spectrum
+from fans.diffusion import Method, SpectralProcess, filtered, randn, streams, wiener
+from fans.diffusion.attribution import Trace, attribute, trace
+from fans.diffusion.sampling import Denoiser, sample
+from fans.diffusion.wiener import WienerDenoiser, decibel, reconstruction_filter, sampled_spectrum
+from fans.networks import UNet, UNetConfig
 
 SIZE = (16, 16)
 C = power_law_spectrum(SIZE)

@@ -12,22 +12,23 @@ from test_unet import noise
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from fans import runs
-from fans.mitigations import DualDiscriminator, FrequencyShifted, focal_frequency_loss, nearest, spectral_loss
-from fans.nets.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from fans.recovery import recovery
-from fans.runs import beds
-from fans.runs.beds import BedArm, DiscriminatorBed, Gan, GeneratorBed
-from fans.runs.gan import at_level, band_names, draw, generator_of, quantised, recovered
-from fans.runs.kinds import run_of
-from fans.runs.machine import Alone
-from fans.runs.train import Run
+from fans import experiments
+from fans.experiments import beds
+from fans.experiments.beds import BedArm, DiscriminatorBed, Gan, GeneratorBed
+from fans.experiments.gan import at_level, band_names, draw, generator_of, quantised, recovered
+from fans.experiments.kinds import run_of
+from fans.experiments.machine import Alone
+from fans.experiments.run import Run
+from fans.metrics.reconstruction import recovery
+from fans.metrics.spectral_losses import focal_frequency_loss, nearest, spectral_loss
+from fans.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from fans.networks.gan_remedies import DualDiscriminator, FrequencyShifted
 from fans.spectrum import bands
 from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.course import Course
-from fans.training.draws import noise as drawn
-from fans.training.draws import order
-from fans.training.fitting import Fitting, FittingConfig
+from fans.training.generator import Fitting, FittingConfig
+from fans.training.streams import noise as drawn
+from fans.training.streams import order
 
 Kind = Literal["fit", "random", "index"]
 KINDS: tuple[Kind, ...] = ("fit", "random", "index")
@@ -246,7 +247,7 @@ def test_without_an_accelerator_one_is_made() -> None:
 
 
 def test_arms_differ_in_what_they_name() -> None:
-    bed, seed = Gan("x", runs.Data("photographs"), (), **beds._SMALL_GAN), 3
+    bed, seed = Gan("x", experiments.Data("photographs"), (), **beds._SMALL_GAN), 3
     sizes = {arm.name: bed.generator(arm, seed) for arm in beds._remedies(beds._QUARTERS)}
     assert len(sizes) == 10
     assert isinstance(sizes["nearest, carriers"], FrequencyShifted)
@@ -276,10 +277,10 @@ def tiny(experiment: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["generator-rings", "discriminator-rings", "gan-photographs"])
 def test_smoke_forms_run_and_are_fresh(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    form = replace(tiny(runs.get(name)), name="tiny")
-    monkeypatch.setitem(runs.registry._CPU, "tiny", form)
-    found = runs.reproduce("tiny", scale="smoke", folder=tmp_path, report=lambda _: None)
-    assert runs.check("tiny", folder=tmp_path).manifest["fingerprint"] == found.manifest["fingerprint"]
+    form = replace(tiny(experiments.get(name)), name="tiny")
+    monkeypatch.setitem(experiments.registry._CPU, "tiny", form)
+    found = experiments.reproduce("tiny", scale="smoke", folder=tmp_path, report=lambda _: None)
+    assert experiments.check("tiny", folder=tmp_path).manifest["fingerprint"] == found.manifest["fingerprint"]
     assert np.isfinite(found.table.value).all()
     assert {"loss", "step"} <= set(found.curves.columns)
     if isinstance(form, Gan):
@@ -295,9 +296,9 @@ def test_smoke_forms_run_and_are_fresh(name: str, tmp_path: Path, monkeypatch: p
 
 def test_translated_samples_come_close_to_the_mean_power() -> None:
     """Fitted on other codes than those it is judged with, so not equal; untrained, so far off before."""
-    form = replace(tiny(runs.get("gan-photographs")), samples=64)
+    form = replace(tiny(experiments.get("gan-photographs")), samples=64)
     run = run_of(form, form.arms[0], 0, {}, None)
-    images = runs.data.images_of(form.data, form.samples)
+    images = experiments.data.images_of(form.data, form.samples)
     rows, shown = run.judge(run.trainer(images, None, steps=2, accelerator=Alone()), images, 0)
     error = {
         arm: np.abs([row.value for row in rows if row.arm == arm and row.measure.startswith("band error")])
@@ -316,9 +317,9 @@ def test_errors_at_a_level_are_those_of_its_first_passing() -> None:
 
 
 def test_a_fit_reports_levels_after_the_last_budget(tmp_path: Path) -> None:
-    form = replace(tiny(runs.get("generator-rings")), levels=(100.0, 1e-9))
+    form = replace(tiny(experiments.get("generator-rings")), levels=(100.0, 1e-9))
     run: Run = run_of(form, form.arms[0], 0, {}, None)
-    images = runs.data.images_of(form.data, form.samples)
+    images = experiments.data.images_of(form.data, form.samples)
     fit = run.trainer(images, None, steps=2, accelerator=Alone())
     fit.run()
     before, after = (run.judge(fit, images, budget)[0] for budget in form.budgets)
@@ -332,7 +333,7 @@ def test_a_fit_reports_levels_after_the_last_budget(tmp_path: Path) -> None:
 
 def test_the_floor_of_a_recovery_is_that_of_eight_bits() -> None:
     """Uniform rounding has the variance (2/255)^2 / 12; white, so that its error falls on all bands alike."""
-    images = runs.data.images_of(runs.Data("photographs", 32, count=32), 16)
+    images = experiments.data.images_of(experiments.Data("photographs", 32, count=32), 16)
     x = images.restored(quantised(images))
     torch.testing.assert_close(x, images.restored(images.train), rtol=0, atol=1.01 / 255)
     noisy = replace(images, train=images.train + 0.003 * noise(*images.train.shape) / images.deviation)
@@ -344,7 +345,7 @@ def test_the_floor_of_a_recovery_is_that_of_eight_bits() -> None:
 
 def test_bands_are_named_as_in_evaluations() -> None:
     images = noise(40, 1, 16, 16)
-    from fans.evaluation import evaluate
+    from fans.metrics.evaluation import evaluate
 
     table = evaluate(images[:10], images[10:], features=(), bands=8, resamples=100).table()
     named = [row.measure.removeprefix("band error ") for row in table if row.measure.startswith("band error")]

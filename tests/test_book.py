@@ -8,8 +8,7 @@ from pathlib import Path
 import cache
 import pytest
 import yaml
-
-from fans.claims import Claim, Kind, Verdict
+from spectralbook.claims import Claim, Kind, Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 CLAIMS = [Claim("A1", "One < two.", "the post", "one"), Claim("A2", "Two.", "the post", "two")]

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fans import checkpoints
-from fans.checkpoints import CheckpointError, Config, load, newest, save, verify
+from fans.config import Config
+from fans.training import checkpoints
+from fans.training.checkpoints import CheckpointError, load, newest, save, verify
 
 
 class Killed(BaseException):

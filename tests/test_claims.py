@@ -1,7 +1,6 @@
 import pytest
-
-from fans import claims
-from fans.claims import ClaimError, load, verdict
+from spectralbook import claims
+from spectralbook.claims import ClaimError, load, verdict
 
 
 def test_ledger_names_known_sources_and_a_chapter() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fans import cli, detection, images, runs
+from fans import cli, detection, experiments, images
 from fans.cli import main
-from fans.runs import machine
-from fans.runs.config import Scale
+from fans.experiments import machine
+from fans.experiments.config import Scale
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
 
 
 def test_reproduce_and_check(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert runs.load("terms-0", folder=published).manifest["scale"] == "smoke"
+    assert experiments.load("terms-0", folder=published).manifest["scale"] == "smoke"
     assert main(["reproduce", "terms-0", "--scale", "smoke", "--folder", str(published)]) == 0
     place = published / "terms-0"
     assert lines(capsys) == (["terms-0: results are up to date", f"terms-0: {place}"], [])
@@ -101,7 +101,7 @@ def test_errors_of_the_library_have_no_traceback(
     def fails(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(runs, "reproduce", fails)
+    monkeypatch.setattr(experiments, "reproduce", fails)
     assert main(["reproduce", "terms-0"]) == 2
     assert lines(capsys) == ([], ["fans: two lines"])
 
@@ -112,7 +112,7 @@ def test_an_interrupt_says_that_it_can_be_resumed(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "reproduce", interrupted)
+    monkeypatch.setattr(experiments, "reproduce", interrupted)
     assert main(["reproduce", "terms-0"]) == cli.INTERRUPTED == 130
     assert lines(capsys) == ([], ["fans: interrupted: the same command resumes"])
 
@@ -122,11 +122,11 @@ def test_all_is_every_experiment_of_the_scale(monkeypatch: pytest.MonkeyPatch) -
 
     def recorded(name: str, **options: Any) -> Any:
         seen.append((name, options))
-        return runs.Result(*[None] * 5)  # type: ignore[arg-type]
+        return experiments.Result(*[None] * 5)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runs, "reproduce", recorded)
+    monkeypatch.setattr(experiments, "reproduce", recorded)
     assert main(["reproduce", "--all", "--scale", "gpu", "--workers", "3", "--force", "--fid"]) == 0
-    assert tuple(name for name, _ in seen) == runs.names("gpu")
+    assert tuple(name for name, _ in seen) == experiments.names("gpu")
     options = seen[0][1]
     assert options.pop("report") and options == {
         "scale": "gpu",
@@ -149,10 +149,10 @@ def test_experiments_are_listed_by_scale(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["experiments"]) == 0
     out, _ = lines(capsys)
     assert [line for line in out if not line.startswith(" ")] == ["smoke", "cpu", "gpu"]
-    assert len(out) == 3 + sum(len(runs.names(scale)) for scale in cli.SCALES)
+    assert len(out) == 3 + sum(len(experiments.names(scale)) for scale in cli.SCALES)
     assert main(["experiments", "--scale", "gpu"]) == 0
     listed = [line.split()[0] for line in lines(capsys)[0]]
-    assert listed == ["gpu", *runs.names("gpu")]
+    assert listed == ["gpu", *experiments.names("gpu")]
 
 
 def save(folder: Path, pictures: np.ndarray) -> Path:

@@ -19,11 +19,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from fans import detection, images
+from fans import images
 from fans.detection import Detector, detect, tail_fit
-from fans.distortions import DISTORTIONS, blurred, jpeg, resized
-from fans.evaluation import Row
+from fans.detection import detector as detection
+from fans.detection.perturbations import PERTURBATIONS, blurred, jpeg, resized
 from fans.filters import Upsampling, upsample
+from fans.metrics.evaluation import Row
 from fans.spectrum import fit_power_law, radial_frequency, radial_spectrum
 
 Floats = NDArray[np.float64]
@@ -296,7 +297,7 @@ def test_rows_depend_on_the_seed_only() -> None:
     one = detect(x, y, features="pixels")
     assert one == detect(x.numpy(), y.double().float(), features="pixels")
     assert one != detect(x, y, features="pixels", seed=1)
-    assert [r.measure for r in one] == ["accuracy", *DISTORTIONS, "real against real"]
+    assert [r.measure for r in one] == ["accuracy", *PERTURBATIONS, "real against real"]
     assert one[-1].value == one[0].floor == one[-1].floor
     assert one[0] == plain(x, y, features="pixels")[0]  # and not on the distortions asked for
     for seed in range(4):  # the floor is that of the real ones alone

@@ -20,20 +20,21 @@ from test_training import assert_identical, everything
 from test_unet import awake, noise
 from torch import Tensor, nn
 
-from fans import process, runs
-from fans.nets import LinearDenoiser, Preconditioned, UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
-from fans.process import filtered
-from fans.runs import registry
-from fans.runs.config import Data
-from fans.runs.data import images_of
-from fans.runs.kinds import run_of
-from fans.runs.machine import one_thread
-from fans.runs.students import Compression, Paced, Student, StudentRun
+from fans import diffusion, experiments
+from fans.diffusion import filtered
+from fans.diffusion.preconditioning import Preconditioned
+from fans.experiments import registry
+from fans.experiments.config import Data
+from fans.experiments.data import images_of
+from fans.experiments.kinds import run_of
+from fans.experiments.machine import one_thread
+from fans.experiments.students import Compression, Paced, Student, StudentRun
+from fans.networks import LinearDenoiser, UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
 from fans.training import DistillationConfig, Distiller, Trainer, TrainingConfig
 from fans.training.distillation import frequency_loss, frequency_weight, spatial_loss, tapped
 
 SIZE = (8, 8)
-WHITE = process.white(size=SIZE)
+WHITE = diffusion.white(size=SIZE)
 SMALL, LARGE = UNetConfig(widths=(4, 8), groups=2), UNetConfig(widths=(8, 16), groups=2)
 SHORT = DistillationConfig(steps=8, batch=4, log_every=2, save_every=3, ema=0.9, pairs="features")
 IMAGES = filtered(noise(10, 1, *SIZE), power_law_spectrum(SIZE).sqrt())
@@ -104,7 +105,7 @@ def loss_per_radius(alpha: float) -> Tensor:
     """Loss per unit radius in four octaves, over the first: S = 1/f^2, errors of 0.1 |X_0| everywhere."""
     size = (128, 128)
     x_0 = torch.fft.irfft2(power_law_spectrum(size).sqrt(), s=size, norm="ortho")[None, None]
-    r = size[0] * process.radius(size)
+    r = size[0] * diffusion.radius(size)
     octaves = [(r >= first) & (r < 2 * first) for first in (4, 8, 16, 32)]
     errors = [0.1 * filtered(x_0, octave.double()) for octave in octaves]
     loss = [frequency_loss(error, 0 * error, x_0, alpha=alpha, floor=1e-9) for error in errors]
@@ -344,7 +345,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for experiment in TINY:
             patch.setitem(registry._CPU, experiment.name, experiment)
         for experiment in TINY:
-            runs.reproduce(experiment.name, folder=folder, report=lambda _: None)
+            experiments.reproduce(experiment.name, folder=folder, report=lambda _: None)
     return folder
 
 
@@ -356,10 +357,10 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_known")
 def test_students_have_the_published_teacher_and_tell_what_they_cost(trained: Path) -> None:
-    result = runs.load("tiny-students", folder=trained)
+    result = experiments.load("tiny-students", folder=trained)
     own = run_of(result.experiment, result.experiment.arms[0], 0, {}, trained)
     assert isinstance(own, StudentRun)
-    taught = runs.load("tiny-capacity", folder=trained).denoiser("large")[1].state_dict()
+    taught = experiments.load("tiny-capacity", folder=trained).denoiser("large")[1].state_dict()
     assert_identical(own.teacher().state_dict(), taught)
     steps = result.curves.groupby("arm").step.max().to_dict()
     assert steps == {"both": 2, "alone, long": 6}
@@ -409,25 +410,25 @@ def test_multiplications_are_those_of_the_layers() -> None:
 @pytest.mark.usefixtures("_known")
 def test_students_are_stale_when_their_teacher_is_another(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "results")
-    runs.check("tiny-students", folder=tmp_path / "results")
+    experiments.check("tiny-students", folder=tmp_path / "results")
     place = tmp_path / "results/tiny-capacity"
     tensors = load_file(place / "weights.safetensors")
     tensors["large/blocks.conv_in.bias"] += 1e-3
     save_file(tensors, place / "weights.safetensors")
-    with pytest.raises(runs.StaleError, match="not the file that was written"):
-        runs.check("tiny-students", folder=tmp_path / "results")
+    with pytest.raises(experiments.StaleError, match="not the file that was written"):
+        experiments.check("tiny-students", folder=tmp_path / "results")
     manifest = json.loads((place / "manifest.json").read_bytes())
     digest = hashlib.sha256((place / "weights.safetensors").read_bytes()).hexdigest()
     manifest["files"]["weights.safetensors"] = digest  # as if trained anew
     (place / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(runs.StaleError, match="'teacher 0'"):
-        runs.check("tiny-students", folder=tmp_path / "results")
+    with pytest.raises(experiments.StaleError, match="'teacher 0'"):
+        experiments.check("tiny-students", folder=tmp_path / "results")
 
 
 @pytest.mark.usefixtures("_known")
 def test_a_student_without_a_trained_teacher_says_so(tmp_path: Path) -> None:
-    with pytest.raises(runs.StaleError, match="no results of 'tiny-capacity'"):
-        runs.reproduce("tiny-students", folder=tmp_path, report=lambda _: None)
+    with pytest.raises(experiments.StaleError, match="no results of 'tiny-capacity'"):
+        experiments.reproduce("tiny-students", folder=tmp_path, report=lambda _: None)
 
 
 def test_gates_and_preconditioner_exclude_each_other() -> None:
@@ -441,7 +442,7 @@ def test_gates_and_preconditioner_exclude_each_other() -> None:
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_teachers_and_students_fit(scale: Any) -> None:
     """Equal images, equally many levels, a teacher of 8 times the parameters, and arms of equal ones."""
-    found = {name: runs.get(name, scale) for name in runs.names(scale)}
+    found = {name: experiments.get(name, scale) for name in experiments.names(scale)}
     students = [e for name, e in found.items() if isinstance(e, Compression) and e.teacher]
     assert students
     for experiment in students:
@@ -450,7 +451,7 @@ def test_teachers_and_students_fit(scale: Any) -> None:
         assert isinstance(teacher, Compression)
         large = next(arm for arm in teacher.arms if arm.name == "large")
         spectrum = torch.ones(experiment.data.size, experiment.data.size // 2 + 1)
-        noising = process.white(size=(16, 16))
+        noising = diffusion.white(size=(16, 16))
         plain = [arm for arm in experiment.arms if arm.precondition == "none"]
         with torch.device("meta"):
             networks = [
@@ -465,8 +466,8 @@ def test_teachers_and_students_fit(scale: Any) -> None:
 @pytest.mark.parametrize("name", ["photographs", "grass"])
 def test_both_losses_are_given_the_strength_of_the_other(name: str) -> None:
     """Factors of ``strength-NAME`` are 0.1 times and over the mean weight, to their two digits."""
-    strong, weak = runs.get(f"strength-{name}").arms
-    experiment = runs.get(f"distill-{name}")
+    strong, weak = experiments.get(f"strength-{name}").arms
+    experiment = experiments.get(f"distill-{name}")
     train = images_of(experiment.data, 32).train
     pairs = {16: 3, 8: 2, 4: 3}  # with the predictions
     mean = sum(n * float(frequency_weight(train, (k, k)).mean()) for k, n in pairs.items()) / 8

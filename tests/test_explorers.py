@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-
-from fans import explorers
+from spectralbook import explorers
 
 ALT = 'Field of exponent <{alpha}> & "{window}" window'
 ALPHA, WINDOW = [0.0, 1.0, 2.5], ["Hann", "none"]

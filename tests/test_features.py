@@ -11,8 +11,8 @@ import pytest
 import torch
 from skimage import data, transform
 
-from fans import features, images, spectrum
-from fans.metrics import frechet_distance
+from fans import images, spectrum
+from fans.metrics import features, frechet_distance
 
 DIMENSIONS = {("spectrum", 32): 23, ("spectrum", 64): 45, ("scattering", 32): 127, ("scattering", 64): 127}
 DIMENSIONS |= {("efficientnet", 32): 288, ("efficientnet", 64): 288}
@@ -194,7 +194,7 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch.setitem(sys.modules, module, None)
     features._network.cache_clear()
     features._scattering_transform.cache_clear()
-    message = rf"features '{name}' need {package}, .*pip install \"fans-spectral\[metrics\]\""
+    message = rf"features '{name}' needs {package}, .*pip install \"fans-spectral\[metrics\]\""
     with pytest.raises(ImportError, match=message):
         features.extract(name, np.zeros((2, 3, 32, 32)))
 
@@ -203,7 +203,7 @@ def test_inception_without_torch_fidelity_says_what_to_install(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", None)
     features._inception.cache_clear()
     message = (
-        r"features 'inception' need torch-fidelity, .*: pip install torch-fidelity \(it brings torchvision"
+        r"features 'inception' needs torch-fidelity, .*: pip install torch-fidelity \(it brings torchvision"
     )
     with pytest.raises(ImportError, match=message):
         features.extract("inception", np.zeros((2, 3, 32, 32)))

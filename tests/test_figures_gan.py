@@ -8,8 +8,9 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from spectralbook import figures
 
-from fans import figures, filters, spectrum
+from fans import filters, spectrum
 
 # Pictures are drawn in single precision, positions pass through the figure's transforms in double.
 SINGLE = 1e-6

@@ -11,24 +11,17 @@ from test_unet import noise
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
-from fans import mitigations
 from fans.filters import measured_gain, upsample, upsampling_gain
-from fans.mitigations import (
-    DualDiscriminator,
-    FrequencyShifted,
-    SpectralDiscriminator,
+from fans.metrics.reconstruction import nyquist_excess, recovery
+from fans.metrics.spectral_losses import (
     focal_frequency_loss,
     log_spectrum,
     nearest,
     reduced_spectrum,
-    shift,
     spectral_loss,
-    translate,
-    translation_gain,
 )
-from fans.nets import gan
-from fans.nets.equalised import EqualisedConv, EqualisedLinear, equalised, pixel_norm
-from fans.nets.gan import (
+from fans.networks import gan, gan_remedies
+from fans.networks.gan import (
     Discriminator,
     DiscriminatorConfig,
     Generator,
@@ -36,7 +29,15 @@ from fans.nets.gan import (
     pool,
     stddev,
 )
-from fans.recovery import nyquist_excess, recovery
+from fans.networks.gan_remedies import (
+    DualDiscriminator,
+    FrequencyShifted,
+    SpectralDiscriminator,
+    shift,
+    translate,
+    translation_gain,
+)
+from fans.networks.layers import EqualisedConv, EqualisedLinear, equalised, pixel_norm
 from fans.spectrum import bands, radial_frequency
 
 # Sums of some 10^3 values near 1, each with an error of 1e-16.
@@ -366,7 +367,7 @@ def test_branches_without_carriers_are_a_sum_and_shifted_ones_are_not() -> None:
     moved = FrequencyShifted(nn.Identity(), [(0.5, 0.5)])(x)
     assert not torch.allclose(moved, still(x), atol=1e-2)
     assert FrequencyShifted(nn.Identity())(noise(1, 18, 8, 8)).shape == (1, 2, 8, 8)
-    assert len(mitigations.CARRIERS) == 4
+    assert len(gan_remedies.CARRIERS) == 4
 
 
 @given(st.integers(0, 10**6), st.sampled_from([(8, 8), (6, 9)]))

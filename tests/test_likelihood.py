@@ -14,12 +14,12 @@ from scipy.integrate import quad, simpson
 from test_process import families, power_law_spectrum, rising
 from torch import Tensor
 
-from fans import process, schedules
-from fans.likelihood import Bound, bound
-from fans.process import SpectralProcess, filtered, plane_mean, randn
-from fans.sampling import Denoiser
-from fans.schedules import Schedule
-from fans.wiener import WienerDenoiser
+from fans import diffusion
+from fans.diffusion import SpectralProcess, filtered, plane_mean, randn, schedules
+from fans.diffusion.likelihood import Bound, bound
+from fans.diffusion.sampling import Denoiser
+from fans.diffusion.schedules import Schedule
+from fans.diffusion.wiener import WienerDenoiser
 
 SIZE = (8, 8)
 C = power_law_spectrum(SIZE)
@@ -51,14 +51,14 @@ def member(name: str) -> SpectralProcess:
     """Colours whose SNR falls everywhere, from far above the data's power to far below it."""
     common = {"size": SIZE, "timesteps": 40}
     build: Callable[..., SpectralProcess] = {
-        "white": process.white,
-        "shrinking": process.white,
-        "straight": process.white,
-        "equal_snr": partial(process.equal_snr, C),
-        "flipped_snr": partial(process.flipped_snr, C),
-        "power_law": partial(process.power_law, -0.4),
-        "fans": partial(process.fans, C, bands=4),
-        "blurring": partial(process.blur, sigma_max=0.2),
+        "white": diffusion.white,
+        "shrinking": diffusion.white,
+        "straight": diffusion.white,
+        "equal_snr": partial(diffusion.equal_snr, C),
+        "flipped_snr": partial(diffusion.flipped_snr, C),
+        "power_law": partial(diffusion.power_law, -0.4),
+        "fans": partial(diffusion.fans, C, bands=4),
+        "blurring": partial(diffusion.blur, sigma_max=0.2),
     }[name]
     schedule = {"shrinking": partial(even, variance=0.2), "straight": straight}.get(name, even)
     built = build(**common, schedule=schedule)
@@ -88,7 +88,7 @@ def measured(
     *,
     seed: int = 1,
     points: int = ALL,
-    prediction: process.Prediction = "sample",
+    prediction: diffusion.Prediction = "sample",
     bands: int = 4,
 ) -> Bound:
     return bound(
@@ -156,7 +156,7 @@ def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("prediction", ["sample", "v_prediction", "v_pixel"])
 @pytest.mark.parametrize("name", FEW)
 def test_the_linear_denoiser_costs_nothing_whatever_the_images(
-    name: str, prediction: process.Prediction
+    name: str, prediction: diffusion.Prediction
 ) -> None:
     built = member(name)
     images = torch.sign(gaussian(8)).double() + 0.5  # of another spectrum, and not Gaussian
@@ -174,7 +174,7 @@ def test_the_linear_denoiser_costs_nothing_whatever_the_images(
 
 @pytest.mark.parametrize("name", COLOURS)
 def test_a_wrong_spectrum_costs_the_divergence_of_gaussian_fields(name: str, no_chance: None) -> None:
-    f = process.radius(SIZE) / 0.5**0.5
+    f = diffusion.radius(SIZE) / 0.5**0.5
     model = C * 8 ** (1 - 2 * f)  # eight times too much at low frequencies, an eighth at high ones
     wanted = float(plane_mean(divergence(C, model), SIZE))
     found = measured(member(name), WienerDenoiser(member(name), model), typical())
@@ -208,7 +208,7 @@ def test_of_any_images_it_is_the_excess_over_the_gaussian_code_length(name: str,
 
 @pytest.mark.parametrize("name", FEW)
 def test_each_band_pays_for_its_own_errors(name: str, no_chance: None) -> None:
-    f = process.radius(SIZE)
+    f = diffusion.radius(SIZE)
     ring = (f / f.max() * 3).floor().clamp(max=2)
     model = torch.where(ring == 1, 4 * C, C)
     found = measured(member(name), WienerDenoiser(member(name), model), typical(), bands=3)
@@ -252,7 +252,7 @@ def test_shares_add_up_for_any_denoiser(name: str, channels: int, bands: int, sc
 def test_it_is_per_dimension(size: tuple[int, int], channels: int, no_chance: None) -> None:
     """Channels are dimensions like pixels, and sizes may be odd."""
     spectrum = power_law_spectrum(size)
-    built = process.fans(spectrum, size=size, timesteps=40, schedule=even, bands=3)
+    built = diffusion.fans(spectrum, size=size, timesteps=40, schedule=even, bands=3)
     found = bound(
         built,
         WienerDenoiser(built, 4 * spectrum),
@@ -276,7 +276,7 @@ def test_white_errors_of_a_prediction_cost_their_integral(name: str, no_chance: 
     t = torch.arange(1, 41)
     a, s = built.signal(t), built.noise(t)
     sigma = plane_mean(s.square(), SIZE).sqrt()
-    gains: dict[process.Prediction, Tensor] = {
+    gains: dict[diffusion.Prediction, Tensor] = {
         "epsilon": s / a,
         "v_prediction": s / (a.square() + s.square()),
         "v_pixel": sigma / (a.square() + sigma.square()),
@@ -284,7 +284,7 @@ def test_white_errors_of_a_prediction_cost_their_integral(name: str, no_chance: 
     log_snr = 2 * (a / s).log().expand(40, 8, 5)
     for prediction, gain in gains.items():
 
-        def noisy(x_t: Tensor, t: Tensor, prediction: process.Prediction = prediction) -> Tensor:
+        def noisy(x_t: Tensor, t: Tensor, prediction: diffusion.Prediction = prediction) -> Tensor:
             error = power**0.5 * error_noise(x_t, generator)
             return WienerDenoiser(built, C, prediction)(x_t, t) + error
 
@@ -427,8 +427,8 @@ def test_few_points_are_enough_for_every_schedule(
     """The SNR is steep near the clean image, where weak frequencies are decided: equal steps are 10% off."""
     steep = power_law_spectrum(SIZE, alpha=3.0, variance=1.0)
     common = {"size": SIZE, "schedule": schedule}
-    build = {"white": process.white, "equal_snr": partial(process.equal_snr, steep)}
-    built = build.get(name, partial(process.fans, steep, bands=4))(**common)
+    build = {"white": diffusion.white, "equal_snr": partial(diffusion.equal_snr, steep)}
+    built = build.get(name, partial(diffusion.fans, steep, bands=4))(**common)
     images = typical(steep)
     found = measured(built, WienerDenoiser(built, steep / 2), images, steep, points=points)
     assert found.value == pytest.approx((2 - 1 - log(2)) / 2, rel=off)
@@ -451,7 +451,7 @@ def test_points_are_timesteps_at_most() -> None:
 
 
 def test_errors_say_what_is_allowed() -> None:
-    white = process.white(size=SIZE)
+    white = diffusion.white(size=SIZE)
     x, go = gaussian(2), partial(measured, white, lambda x, t: x)
     with pytest.raises(ValueError, match="no signal left"):
         go(x, prediction="epsilon")

@@ -8,12 +8,12 @@ from accelerate import Accelerator
 from test_process import CLEAR, power_law_spectrum
 from torch import Tensor
 
-from fans import process
-from fans.nets import LinearDenoiser
-from fans.process import SpectralProcess, filtered, plane_mean, randn, streams
-from fans.sampling import sample
+from fans import diffusion
+from fans.diffusion import SpectralProcess, filtered, plane_mean, randn, streams
+from fans.diffusion.sampling import sample
+from fans.diffusion.wiener import WienerDenoiser
+from fans.networks import LinearDenoiser
 from fans.training import Trainer, TrainingConfig
-from fans.wiener import WienerDenoiser
 
 SIZE = (8, 8)
 C = power_law_spectrum(SIZE)
@@ -116,7 +116,7 @@ def field(count: int, seed: int = 0) -> Tensor:
 def test_it_learns_the_wiener_filter(name: str) -> None:
     """On a Gaussian field, of which it is told nothing, from gains of zero."""
     options: dict[str, Any] = {"size": SIZE, "timesteps": 100, "schedule": CLEAR}
-    member = process.white(**options) if name == "white" else process.fans(C, bands=4, **options)
+    member = diffusion.white(**options) if name == "white" else diffusion.fans(C, bands=4, **options)
     config = TrainingConfig(
         steps=200, batch=64, rate=0.1, warmup=20, prediction="v_prediction", loss="flat", ema=0.9
     )
@@ -146,7 +146,7 @@ def excess(member: SpectralProcess, denoiser: Any, spectrum: Tensor) -> float:
 
 
 def test_it_is_a_denoiser_for_the_sampler() -> None:
-    white = process.white(size=SIZE, timesteps=100)
+    white = diffusion.white(size=SIZE, timesteps=100)
     images = sample(
         white,
         arbitrary(),

@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 from scipy import linalg, stats
 from scipy.spatial.distance import jensenshannon
 
-from fans import evaluation, features, images, metrics, powers, spectrum
-from fans.metrics import band_correlation, band_error, frechet_distance, jensen_shannon
+from fans import images, metrics, spectrum
+from fans.metrics import (
+    band_correlation,
+    band_error,
+    band_powers,
+    evaluation,
+    features,
+    frechet_distance,
+    intervals,
+    jensen_shannon,
+)
 from fans.spectrum import band_power, bands, radial_spectrum
 
 Array = NDArray[np.float64]
@@ -249,7 +258,7 @@ def test_wilson_interval() -> None:
     assert found.value == found.high == 1 and found.low == pytest.approx(1 / (1 + 2.25 * z2 / 100))
     for share in (0.0, 0.3, 0.97):
         wanted = stats.binomtest(round(share * 100), 100).proportion_ci(0.9, method="wilson")
-        assert powers.wilson(share, 100, 0.9) == pytest.approx(tuple(wanted), abs=1e-12)
+        assert intervals.wilson(share, 100, 0.9) == pytest.approx(tuple(wanted), abs=1e-12)
 
 
 # Fréchet distance
@@ -361,8 +370,8 @@ def test_evaluation_agrees_with_the_single_measures(fields: torch.Tensor) -> Non
 @pytest.mark.parametrize("channels", [1, 3])
 def test_profiles_are_those_of_band_power(channels: int) -> None:
     x, rings = noise(9, channels, 12, 17), bands((12, 17), 4)
-    power = powers.band_powers(torch.as_tensor(x), rings, window=None)
-    np.testing.assert_allclose(powers.profile(power, rings), band_power(x, rings), rtol=1e-12)
+    power = band_powers.band_powers(torch.as_tensor(x), rings, window=None)
+    np.testing.assert_allclose(band_powers.profile(power, rings), band_power(x, rings), rtol=1e-12)
 
 
 def test_the_table(fields: torch.Tensor) -> None:
@@ -509,7 +518,7 @@ def test_wrong_features() -> None:
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(ImportError, match=r'need scikit-learn, .*pip install "fans-spectral\[metrics\]"'):
+    with pytest.raises(ImportError, match=r'needs scikit-learn, .*pip install "fans-spectral\[metrics\]"'):
         metrics.high_frequency_accuracy(noise(9, 1, 8, 8), noise(9, 1, 8, 8))
 
 

@@ -63,5 +63,5 @@ def test_examples_in_docstrings_run(name: str) -> None:
 def test_examples_are_there() -> None:
     """And found: the doctests above would pass on nothing."""
     finder = doctest.DocTestFinder()
-    for name in ("fans", "fans.spectrum.radial", "fans.figures.base", "fans.images"):
+    for name in ("fans", "fans.spectrum.radial", "spectralbook.figures.base", "fans.images"):
         assert sum(len(test.examples) for test in finder.find(importlib.import_module(name)))

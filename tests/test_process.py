@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fans import process, schedules
-from fans.process import SpectralProcess, filtered, plane_mean
+from fans import diffusion
+from fans.diffusion import SpectralProcess, filtered, plane_mean, schedules
 
 SIZES = [(16, 16), (17, 17), (32, 32), (24, 40)]
 CLEAR = partial(schedules.cosine, end=0.95)  # leaves signal at T, as epsilon needs
 
 
 def power_law_spectrum(size: tuple[int, int], alpha: float = 2.0, variance: float = 0.25) -> Tensor:
-    f = process.radius(size)
+    f = diffusion.radius(size)
     f[0, 0] = f[f > 0].min()
     return f**-alpha * variance / plane_mean(f**-alpha, size)
 
@@ -32,17 +32,17 @@ def families(
     common = {"size": size, "timesteps": timesteps}
     scalar = common | {"schedule": schedule}
     return {
-        "white": process.white(**scalar),
-        "equal_snr": process.equal_snr(C, **scalar),
-        "flipped_snr": process.flipped_snr(C, **scalar),
-        "power_law": process.power_law(-0.3, **scalar),
-        "band": process.band((0.3, 0.7), **scalar),
-        "blurring": process.blur("blurring", **scalar),
-        "inverse_heat": process.blur("inverse_heat", **common),
-        "gud": process.gud(C, **common),
-        "fans": process.fans(C, bands=5, **scalar),
-        "article": process.fans_as_published(C, bands=5, **common),
-        "code": process.fans_as_published(C, release="code", **common),
+        "white": diffusion.white(**scalar),
+        "equal_snr": diffusion.equal_snr(C, **scalar),
+        "flipped_snr": diffusion.flipped_snr(C, **scalar),
+        "power_law": diffusion.power_law(-0.3, **scalar),
+        "band": diffusion.band((0.3, 0.7), **scalar),
+        "blurring": diffusion.blur("blurring", **scalar),
+        "inverse_heat": diffusion.blur("inverse_heat", **common),
+        "gud": diffusion.gud(C, **common),
+        "fans": diffusion.fans(C, bands=5, **scalar),
+        "article": diffusion.fans_as_published(C, bands=5, **common),
+        "code": diffusion.fans_as_published(C, release="code", **common),
     }
 
 
@@ -84,7 +84,7 @@ def test_schedule_endpoints_are_options() -> None:
 
 def test_linear_schedule_and_add_noise_are_those_of_diffusers() -> None:
     scheduler = DDPMScheduler()
-    white = process.white(size=(8, 8), schedule="linear")
+    white = diffusion.white(size=(8, 8), schedule="linear")
     t = torch.tensor([1, 10, 500, 1000])  # diffusers counts noisy states from 0, we count the clean one
     torch.testing.assert_close(
         white.signal(t).flatten() ** 2, scheduler.alphas_cumprod[t - 1].double(), rtol=2e-5, atol=0
@@ -125,7 +125,7 @@ def test_levels_of_the_families() -> None:
     assert float(plane_mean(built["band"].noise(1000) ** 2, size)) == pytest.approx(1)
     gains = built["band"].noise(1000).unique()
     assert float(gains[1] / gains[0]) == pytest.approx(7 / 3)
-    f = process.radius(size)
+    f = diffusion.radius(size)
     heat = built["inverse_heat"]
     torch.testing.assert_close(heat.signal(1), torch.exp(-((2 * torch.pi * f * 0.5) ** 2) / 2))
     assert heat.noise(1).item() == heat.noise(1000).item() == 0.01
@@ -135,17 +135,17 @@ def test_levels_of_the_families() -> None:
 def test_gud_spans_equal_snr_and_white() -> None:
     size = (16, 16)
     C = power_law_spectrum(size)
-    soft = process.gud(C, size=size, softness=1e9).snr(300, C)
+    soft = diffusion.gud(C, size=size, softness=1e9).snr(300, C)
     assert float(soft.std() / soft.mean()) < 1e-6
-    ratio = process.gud(C, size=size, softness=1.0).snr(300, C) / C
+    ratio = diffusion.gud(C, size=size, softness=1.0).snr(300, C) / C
     torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
 
 
 @pytest.mark.parametrize("ramp", ["linear", "sigmoid"])
 @pytest.mark.parametrize("size", SIZES)
-def test_fans_has_mean_1_at_every_timestep(size: tuple[int, int], ramp: process.Ramp) -> None:
+def test_fans_has_mean_1_at_every_timestep(size: tuple[int, int], ramp: diffusion.Ramp) -> None:
     C = power_law_spectrum(size)
-    built = process.fans(C, size=size, timesteps=20, schedule="rectified", bands=5, gamma=2.0, ramp=ramp)
+    built = diffusion.fans(C, size=size, timesteps=20, schedule="rectified", bands=5, gamma=2.0, ramp=ramp)
     t = torch.arange(1, 21)
     colour = (built.noise(t) * 20 / t[:, None, None]) ** 2
     torch.testing.assert_close(plane_mean(colour, size), torch.ones(20, 1, 1, dtype=torch.float64))
@@ -154,15 +154,15 @@ def test_fans_has_mean_1_at_every_timestep(size: tuple[int, int], ramp: process.
 
 
 def test_fans_with_equal_weights_is_exactly_white() -> None:
-    built = process.fans(power_law_spectrum((32, 32)), size=(32, 32), beta=0.0, gamma=0.0)
-    white = process.white(size=(32, 32))
+    built = diffusion.fans(power_law_spectrum((32, 32)), size=(32, 32), beta=0.0, gamma=0.0)
+    white = diffusion.white(size=(32, 32))
     assert float((built.noise_table - white.noise_table).abs().max()) < 1e-15
 
 
 def test_inverse_power_weights_have_the_published_size() -> None:
     # on f^-2 data with alpha = 0.5 and 8 bands up to the corner the rarest band gets weight 0.58, at 12.3 dB;
     # the last digit hangs on which band owns an edge
-    from fans.process.shaping import band_scores, band_shares
+    from fans.diffusion.fans import band_scores, band_shares
     from fans.spectrum import bands
 
     rings = bands((64, 64), 8)
@@ -181,19 +181,19 @@ def test_white_needs_no_fft(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("rfft2", "irfft2"):
         monkeypatch.setattr(torch.fft, name, refuse)
-    white = process.white(size=(8, 8), schedule=CLEAR)
+    white = diffusion.white(size=(8, 8), schedule=CLEAR)
     generator = torch.Generator().manual_seed(0)
     x_0, t = torch.ones(2, 1, 8, 8), torch.tensor([3, 900])
     x_t = white.add_noise(x_0, white.draw(x_0.shape, t, generator), t)
     white.predicted_sample(x_t, white.target(x_0, x_0, t, "noise"), t, "noise")
     white.prior(x_0.shape, generator)
     with pytest.raises(AssertionError, match="an FFT"):
-        process.power_law(-0.3, size=(8, 8)).draw(x_0.shape, t, generator)
+        diffusion.power_law(-0.3, size=(8, 8)).draw(x_0.shape, t, generator)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 15), (12, 20)])
 def test_drawn_noise_has_the_stated_power_everywhere(size: tuple[int, int]) -> None:
-    built = process.power_law(-0.5, size=size)
+    built = diffusion.power_law(-0.5, size=size)
     noise = built.draw((4000, *size), 700, torch.Generator().manual_seed(1), dtype=torch.float64)
     ratio = spectrum_of(noise) / built.noise(700) ** 2
     # |n|^2 has relative variance 1, or 2 where the coefficient is real
@@ -201,12 +201,14 @@ def test_drawn_noise_has_the_stated_power_everywhere(size: tuple[int, int]) -> N
     assert float(z.abs().max()) < 4.5
     assert float(noise.mean()) == pytest.approx(0, abs=0.05)
     # a process of a slightly other colour is told apart
-    other = (spectrum_of(noise) / process.power_law(-0.4, size=size).noise(700) ** 2 - 1) / (2 / 4000) ** 0.5
+    other = (spectrum_of(noise) / diffusion.power_law(-0.4, size=size).noise(700) ** 2 - 1) / (
+        2 / 4000
+    ) ** 0.5
     assert float(other.abs().max()) > 8
 
 
 def test_drawn_frequencies_are_independent() -> None:
-    noise = process.power_law(-0.5, size=(8, 8)).draw((20000, 8, 8), 500, torch.Generator().manual_seed(2))
+    noise = diffusion.power_law(-0.5, size=(8, 8)).draw((20000, 8, 8), 500, torch.Generator().manual_seed(2))
     coefficients = torch.fft.rfft2(noise)[:, 1:4, 1:4].flatten(1)
     covariance = coefficients.T.conj() @ coefficients
     scale = covariance.diagonal().real.sqrt()
@@ -215,11 +217,11 @@ def test_drawn_frequencies_are_independent() -> None:
 
 
 def test_images_do_not_depend_on_the_batch_size() -> None:
-    built = process.power_law(-0.5, size=(8, 8))
-    batch = built.draw((5, 3, 8, 8), 10, process.streams(7, 5))
-    torch.testing.assert_close(built.draw((2, 3, 8, 8), 10, process.streams(7, 2, first=3)), batch[3:])
+    built = diffusion.power_law(-0.5, size=(8, 8))
+    batch = built.draw((5, 3, 8, 8), 10, diffusion.streams(7, 5))
+    torch.testing.assert_close(built.draw((2, 3, 8, 8), 10, diffusion.streams(7, 2, first=3)), batch[3:])
     assert not torch.equal(batch[0], batch[1])
-    again = built.draw((5, 3, 8, 8), 10, process.streams(8, 5))
+    again = built.draw((5, 3, 8, 8), 10, diffusion.streams(8, 5))
     assert not torch.equal(batch, again)
 
 
@@ -243,27 +245,27 @@ def test_images_keep_device_dtype_and_gradient(name: str) -> None:
     elsewhere = torch.ones(2, 1, 8, 8, dtype=torch.float64, device="meta")
     for result in (built.add_noise(elsewhere, elsewhere, t), built.target(elsewhere, elsewhere, t, "score")):
         assert result.device.type == "meta" and result.dtype == torch.float64
-    drawn = built.draw((2, 1, 8, 8), t, process.streams(0, 2), dtype=torch.float64, device="meta")
+    drawn = built.draw((2, 1, 8, 8), t, diffusion.streams(0, 2), dtype=torch.float64, device="meta")
     assert drawn.device.type == "meta" and drawn.dtype == torch.float64
 
 
 def test_spectra_come_as_they_are_measured() -> None:
     images = torch.randn(50, 1, 9, 12, generator=torch.Generator().manual_seed(8)).cumsum(-1)
     measured = spectrum_of(images)  # float32: f and -f differ by rounding
-    exact = process.as_spectrum(measured, (9, 12))
+    exact = diffusion.as_spectrum(measured, (9, 12))
     assert exact.dtype == torch.float64 and exact[1, 0] == exact[8, 0]
     frozen = measured.numpy().copy()
     frozen.flags.writeable = False
-    torch.testing.assert_close(process.as_spectrum(frozen, (9, 12)), exact)
-    assert process.as_spectrum(measured.tolist(), (9, 12)).shape == (9, 7)
+    torch.testing.assert_close(diffusion.as_spectrum(frozen, (9, 12)), exact)
+    assert diffusion.as_spectrum(measured.tolist(), (9, 12)).shape == (9, 7)
 
 
 # Predictions
 
 
-@pytest.mark.parametrize("kind", get_args(process.Prediction))
+@pytest.mark.parametrize("kind", get_args(diffusion.Prediction))
 @pytest.mark.parametrize("name", FAMILIES)
-def test_predictions_convert_back_to_the_image(name: str, kind: process.Prediction) -> None:
+def test_predictions_convert_back_to_the_image(name: str, kind: diffusion.Prediction) -> None:
     built = families((12, 9), 50, CLEAR)[name]
     generator = torch.Generator().manual_seed(4)
     x_0, epsilon = torch.randn(2, 3, 2, 12, 9, generator=generator, dtype=torch.float64)
@@ -315,7 +317,7 @@ def test_scalars_turn_v_pixel_into_an_image_whatever_the_colour_of_the_noise(nam
     built = families((16, 16), 50)[name]
     t = torch.arange(1, 51)
 
-    def spread(kind: process.Prediction) -> float:
+    def spread(kind: diffusion.Prediction) -> float:
         return max(float((c.amax((1, 2)) - c.amin((1, 2))).max()) for c in built.inversion(t, kind))
 
     if built.signal_table.shape[1:] == (1, 1):
@@ -327,7 +329,7 @@ def test_scalars_turn_v_pixel_into_an_image_whatever_the_colour_of_the_noise(nam
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "sigmoid", "rectified"])
 def test_v_pixel_of_white_noise_is_the_common_velocity(schedule: schedules.ScheduleName) -> None:
-    white = process.white(size=(8, 8), timesteps=20, schedule=schedule)
+    white = diffusion.white(size=(8, 8), timesteps=20, schedule=schedule)
     for ours, common in zip(
         white.mixture(torch.arange(1, 21), "v_pixel"),
         white.mixture(torch.arange(1, 21), "v_prediction"),
@@ -387,7 +389,7 @@ def test_elbo_weights_telescope() -> None:
 
 def rising() -> SpectralProcess:
     """FANS with a ramp so steep that strong frequencies become clearer again."""
-    return process.fans(power_law_spectrum((64, 64)), size=(64, 64), gamma=40.0)
+    return diffusion.fans(power_law_spectrum((64, 64)), size=(64, 64), gamma=40.0)
 
 
 def test_check_says_where_no_chain_exists() -> None:
@@ -417,7 +419,7 @@ def test_calibration_equalises_the_average_snr() -> None:
             continue
         ours = plane_mean(member.calibrated(built["white"], C).snr(t, C), size)
         torch.testing.assert_close(ours, wanted, msg=name)
-    colour = process.equal_snr(C, size=size).calibrated(process.white(size=size), C)
+    colour = diffusion.equal_snr(C, size=size).calibrated(diffusion.white(size=size), C)
     torch.testing.assert_close(colour.noise(1000) ** 2, C / plane_mean(C, size))
 
 
@@ -426,7 +428,7 @@ def test_calibration_equalises_the_average_snr() -> None:
 
 def test_published_faults_are_switches() -> None:
     C = power_law_spectrum((32, 32))
-    build = partial(process.fans_as_published, C, size=(32, 32), timesteps=20)
+    build = partial(diffusion.fans_as_published, C, size=(32, 32), timesteps=20)
     assert build().faults == {"guardrail", "prior", "velocity", "score"}
     assert build(release="code").faults == {"prior", "double_sigma"}
     assert float((build(faults=["prior"]).noise(20) - 1).abs().max()) < 1e-12  # a white guardrail
@@ -446,7 +448,7 @@ def test_published_faults_are_switches() -> None:
 
 def test_published_velocity_is_right_only_without_a_change_of_colour() -> None:
     C = power_law_spectrum((32, 32))
-    build = partial(process.fans_as_published, C, size=(32, 32), timesteps=2000, guardrail=0.5)
+    build = partial(diffusion.fans_as_published, C, size=(32, 32), timesteps=2000, guardrail=0.5)
     right, wrong = build(faults=()), build(faults=("velocity",))
     for built in (right, wrong):  # the colour rests while 1 - t/T < guardrail
         change = 1 - built.euler(1500, -1).state
@@ -466,24 +468,24 @@ def test_errors_say_what_is_allowed() -> None:
     lopsided[1, 0] = 2
     cases = [
         (
-            lambda: process.equal_snr(torch.ones(8, 8), size=size),
+            lambda: diffusion.equal_snr(torch.ones(8, 8), size=size),
             r"\(8, 8\).*need \(H, W//2 \+ 1\) = \(8, 5\)",
         ),
-        (lambda: process.equal_snr(bad, size=size), r"-1.0 at coefficient \(2, 3\).*positive"),
-        (lambda: process.equal_snr(0 * C, size=size), "add a floor"),
-        (lambda: process.fans(bad, size=size), "not negative"),
-        (lambda: process.as_spectrum(torch.nan * C, size), "finite"),
-        (lambda: process.as_spectrum(lopsided, size), "f and -f"),
-        (lambda: process.band((1.0, 0.0), size=size), "must be positive"),
-        (lambda: process.fans(C, size=size, bands=90), "ask for fewer"),
-        (lambda: process.fans(C, size=size, ramp="cubic"), "linear, sigmoid"),
-        (lambda: process.fans(C, size=size, gamma=-1.0), "must not be negative"),
-        (lambda: process.fans(C, size=size, guardrail=1.0), r"\[0, 1\)"),
-        (lambda: process.blur("box", size=size), "'blurring' or 'inverse_heat'"),
-        (lambda: process.gud(C, size=size, softness=0.0), "softness > 0"),
-        (lambda: process.white(size=size, schedule="quadratic"), "linear, cosine, sigmoid, rectified"),
-        (lambda: process.white(size=size, timesteps=1), "at least 2"),
-        (lambda: process.white(size=size, schedule=lambda _: schedules.cosine(5)), "must give 1001"),
+        (lambda: diffusion.equal_snr(bad, size=size), r"-1.0 at coefficient \(2, 3\).*positive"),
+        (lambda: diffusion.equal_snr(0 * C, size=size), "add a floor"),
+        (lambda: diffusion.fans(bad, size=size), "not negative"),
+        (lambda: diffusion.as_spectrum(torch.nan * C, size), "finite"),
+        (lambda: diffusion.as_spectrum(lopsided, size), "f and -f"),
+        (lambda: diffusion.band((1.0, 0.0), size=size), "must be positive"),
+        (lambda: diffusion.fans(C, size=size, bands=90), "ask for fewer"),
+        (lambda: diffusion.fans(C, size=size, ramp="cubic"), "linear, sigmoid"),
+        (lambda: diffusion.fans(C, size=size, gamma=-1.0), "must not be negative"),
+        (lambda: diffusion.fans(C, size=size, guardrail=1.0), r"\[0, 1\)"),
+        (lambda: diffusion.blur("box", size=size), "'blurring' or 'inverse_heat'"),
+        (lambda: diffusion.gud(C, size=size, softness=0.0), "softness > 0"),
+        (lambda: diffusion.white(size=size, schedule="quadratic"), "linear, cosine, sigmoid, rectified"),
+        (lambda: diffusion.white(size=size, timesteps=1), "at least 2"),
+        (lambda: diffusion.white(size=size, schedule=lambda _: schedules.cosine(5)), "must give 1001"),
         (lambda: schedules.linear(beta_end=1.0), "between 0 and 1"),
         (lambda: schedules.cosine(end=0.0), "start < end"),
         (lambda: schedules.sigmoid(start=3.0, end=-3.0), "start < end"),
@@ -518,10 +520,10 @@ def test_tables_are_checked() -> None:
 
 
 def test_misuse_of_a_process_is_explained() -> None:
-    white, generator = process.white(size=(8, 8)), torch.Generator()
+    white, generator = diffusion.white(size=(8, 8)), torch.Generator()
     x = torch.ones(2, 1, 8, 8)
     C = torch.ones(8, 5)
-    other = process.white(size=(8, 8), schedule=CLEAR)
+    other = diffusion.white(size=(8, 8), schedule=CLEAR)
     cases = [
         (lambda: white.signal(1001), "from 0 to T = 1000"),
         (lambda: white.signal(torch.tensor([0.5])), "must be an integer"),
@@ -532,12 +534,12 @@ def test_misuse_of_a_process_is_explained() -> None:
         (lambda: white.inversion(5, "v_pixels"), "prediction='v_pixels': must be one of sample"),
         (lambda: white.target(x, x, 5, "flow"), "sample, epsilon, noise, v_prediction, v_pixel, score"),
         (lambda: white.draw((2, 1, 8, 9), 5, generator), r"must end in the size \(8, 8\)"),
-        (lambda: white.draw((2, 1, 8, 8), 5, process.streams(0, 3)), "3 generators for a batch of 2"),
+        (lambda: white.draw((2, 1, 8, 8), 5, diffusion.streams(0, 3)), "3 generators for a batch of 2"),
         (lambda: white.transition(5, 5), "less noisy"),
         (lambda: white.transition(5, 4, method="plms"), "ddim, ancestral, eta, exact or euler"),
         (lambda: white.transition(5, 4, method="eta", eta=1.5), "0 <= eta <= 1"),
         (lambda: white.transition(5, 4, method="exact"), "needs spectrum="),
-        (lambda: white.calibrated(process.white(size=(8, 8), timesteps=5), C), "equal size and timesteps"),
+        (lambda: white.calibrated(diffusion.white(size=(8, 8), timesteps=5), C), "equal size and timesteps"),
         (lambda: white.calibrated(other, C), "signal left at T"),
     ]
     for call, message in cases:
@@ -556,12 +558,12 @@ def test_any_size_survives_the_round_trip(height: int, width: int, t: int, name:
     size = (height, width)
     C = power_law_spectrum(size)
     build = {
-        "equal_snr": partial(process.equal_snr, C, schedule=CLEAR),
-        "flipped_snr": partial(process.flipped_snr, C, schedule=CLEAR),
-        "power_law": partial(process.power_law, 0.5, schedule=CLEAR),
-        "gud": partial(process.gud, C, log_snr=(7.0, -3.0)),
-        "blurring": partial(process.blur, schedule=CLEAR),
-        "inverse_heat": partial(process.blur, "inverse_heat", sigma_max=1.0),
+        "equal_snr": partial(diffusion.equal_snr, C, schedule=CLEAR),
+        "flipped_snr": partial(diffusion.flipped_snr, C, schedule=CLEAR),
+        "power_law": partial(diffusion.power_law, 0.5, schedule=CLEAR),
+        "gud": partial(diffusion.gud, C, log_snr=(7.0, -3.0)),
+        "blurring": partial(diffusion.blur, schedule=CLEAR),
+        "inverse_heat": partial(diffusion.blur, "inverse_heat", sigma_max=1.0),
     }
     built = build[name](size=size, timesteps=10)
     x_0, epsilon = torch.randn(2, *size, generator=torch.Generator().manual_seed(t), dtype=torch.float64)

@@ -20,22 +20,22 @@ import torch
 from accelerate import Accelerator
 from victims import until, victims
 
-from fans import losses, runs, wiener
-from fans.process import streams
-from fans.runs import data, judge, machine, publish, registry, results
-from fans.runs import train as training
-from fans.runs.config import Arm, Data, Denoising, Experiment
-from fans.runs.denoising import DenoisingRun
-from fans.runs.kinds import run_of
-from fans.runs.results import StaleError, fingerprint
-from fans.runs.train import outcome
-from fans.sampling import sample
+from fans import experiments
+from fans.diffusion import losses, streams, wiener
+from fans.diffusion.sampling import sample
+from fans.experiments import data, judge, machine, publish, registry, results
+from fans.experiments import train as training
+from fans.experiments.config import Arm, Data, Denoising, Experiment
+from fans.experiments.denoising import DenoisingRun
+from fans.experiments.kinds import run_of
+from fans.experiments.results import StaleError, fingerprint
+from fans.experiments.run import outcome
 
-CALL = import_module("fans.runs.reproduce")  # the package gives the function of that name
+CALL = import_module("fans.experiments.reproduce")  # the package gives the function of that name
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 PUBLISHED = sorted(path.name for path in RESULTS.glob("[!.]*") if path.is_dir())
-OTHERS = [name for name in runs.names("cpu") if name not in PUBLISHED] or ["terms-0"]
+OTHERS = [name for name in experiments.names("cpu") if name not in PUBLISHED] or ["terms-0"]
 TABLES = ("table.csv", "curves.csv", "weights.safetensors", "samples.safetensors")
 GRID = tuple({"alpha": alpha, "beta": 0.5, "gamma": 1.0} for alpha in (0.3, 0.6))
 TINY = Denoising(
@@ -48,12 +48,12 @@ TINY = Denoising(
 )
 
 
-def reproduce(folder: Path, **options: Any) -> runs.Result:
+def reproduce(folder: Path, **options: Any) -> experiments.Result:
     """The smallest experiment that has all parts, in seconds."""
     options.setdefault("report", lambda _: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(registry._CPU, "tiny", TINY)
-        return runs.reproduce("tiny", scale="smoke", folder=folder, **options)
+        return experiments.reproduce("tiny", scale="smoke", folder=folder, **options)
 
 
 def reproduce_until_killed(folder: str) -> None:
@@ -93,7 +93,7 @@ def copied(whole: tuple[Path, float], tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", OTHERS)
 def test_the_smoke_form_of_every_experiment_runs(name: str) -> None:
     """That of published ones runs when they are checked, below."""
-    experiment = runs.get(name)
+    experiment = experiments.get(name)
     found = fingerprint(experiment, RESULTS)
     assert all(f"{arm.name} loss" in found for arm in experiment.arms)
     assert all(math.isfinite(value) for value in found.values())
@@ -102,8 +102,8 @@ def test_the_smoke_form_of_every_experiment_runs(name: str) -> None:
 def gpu_forms() -> list[Experiment]:
     """Smoke forms of the gpu experiments: every arm once, and of every experiment at least its first arm."""
     forms, seen = [], set[str]()
-    for name in runs.names("gpu"):
-        form = runs.get(name, "gpu").smoke()
+    for name in experiments.names("gpu"):
+        form = experiments.get(name, "gpu").smoke()
         fresh = tuple(arm for arm in form.arms if arm.name not in seen) or form.arms[:1]
         seen |= {arm.name for arm in fresh}
         forms.append(replace(form, arms=fresh))
@@ -114,7 +114,7 @@ def gpu_forms() -> list[Experiment]:
 def test_the_smoke_form_of_every_gpu_experiment_runs_on_a_cpu(form: Experiment, tmp_path: Path) -> None:
     if isinstance(form, Denoising):
         assert form.precision == "bf16"
-        assert len(form.widths) == len(runs.get(form.name, "gpu").widths)
+        assert len(form.widths) == len(experiments.get(form.name, "gpu").widths)
     for arm in form.arms:
         run = run_of(form, arm, 0, arm.options, None)
         training.train(run, tmp_path / run.folder)
@@ -130,7 +130,7 @@ def test_an_experiment_of_a_kind_that_nobody_runs_is_named() -> None:
 
 
 def test_test_beds_have_weights_but_no_denoiser_and_no_grid() -> None:
-    result = runs.load("generator-rings", folder=RESULTS)
+    result = experiments.load("generator-rings", folder=RESULTS)
     name = result.experiment.arms[0].name
     assert all(tensor.isfinite().all() for tensor in result.weights(name).values())
     with pytest.raises(ValueError, match=r"generator-rings trains no denoisers: `weights` has what it"):
@@ -141,51 +141,53 @@ def test_test_beds_have_weights_but_no_denoiser_and_no_grid() -> None:
 
 
 def test_smoke_covers_all_and_is_small() -> None:
-    assert set(runs.names("smoke")) == {*runs.names("cpu"), *runs.names("gpu")}
-    for name in runs.names("smoke"):
-        form = runs.get(name, "smoke")
+    assert set(experiments.names("smoke")) == {*experiments.names("cpu"), *experiments.names("gpu")}
+    for name in experiments.names("smoke"):
+        form = experiments.get(name, "smoke")
         assert ":" not in form.data.name and form.seeds == 1 and form.budgets == (0, 2)
         assert json.loads(json.dumps(form.plain()))["name"] == name
 
 
-@pytest.mark.parametrize("name", [name for name in runs.names("gpu") if runs.get(name, "gpu").features])
+@pytest.mark.parametrize(
+    "name", [name for name in experiments.names("gpu") if experiments.get(name, "gpu").features]
+)
 def test_gpu_experiments_have_images_enough(name: str) -> None:
     """Six held-out images for every sample; the hub's data sets have so many rows, or larger pictures."""
-    experiment = runs.get(name, "gpu")
+    experiment = experiments.get(name, "gpu")
     source = experiment.data
     if source.name == "hub:uoft-cs/cifar10":
         assert source.options["hub_split"] == {"train": "train[:40000]", "test": "train[40000:]+test"}
         assert source.count == 40_000 and 6 * experiment.samples <= 20_000
-    assert experiment.samples > 2048 and runs.get(name, "gpu", fid=True).features[0] == "inception"
+    assert experiment.samples > 2048 and experiments.get(name, "gpu", fid=True).features[0] == "inception"
 
 
 def test_test_beds_compare_no_features_and_so_have_no_fid() -> None:
-    assert runs.get("generator-rings", "gpu", fid=True) == runs.get("generator-rings", "gpu")
+    assert experiments.get("generator-rings", "gpu", fid=True) == experiments.get("generator-rings", "gpu")
 
 
 def test_unknown_names_suggest() -> None:
     with pytest.raises(
         ValueError, match=r"no experiment 'fans-pltp' at scale 'cpu': did you mean 'fans-pltb'\?"
     ):
-        runs.get("fans-pltp")
-    for function in (runs.load, runs.check):
+        experiments.get("fans-pltp")
+    for function in (experiments.load, experiments.check):
         with pytest.raises(ValueError, match=r"did you mean 'terms-1'\?"):
             function("terms1")
     with pytest.raises(ValueError, match="no experiment 'fans-cifar10' at scale 'cpu'"):
-        runs.get("fans-cifar10")
+        experiments.get("fans-cifar10")
     with pytest.raises(ValueError, match="scale='tpu': must be one of smoke, cpu, gpu"):
-        runs.names("tpu")  # type: ignore[arg-type]
+        experiments.names("tpu")  # type: ignore[arg-type]
     with pytest.raises(
         ValueError, match="needs more than 2048 samples, and 'fans-pltb' at scale 'cpu' has 256"
     ):
-        runs.get("fans-pltb", fid=True)
+        experiments.get("fans-pltb", fid=True)
 
 
 # Equal tables
 
 
 def test_results_are_whole(whole: tuple[Path, float]) -> None:
-    result = runs.check("tiny", folder=whole[0])
+    result = experiments.check("tiny", folder=whole[0])
     assert [path.name for path in whole[0].iterdir() if path.name != ".tiny.lock"] == ["tiny"]
     assert result.manifest["scale"] == "smoke" and result.manifest["chosen"].keys() == {"FANS, spectral"}
     table = result.table
@@ -311,7 +313,7 @@ def test_a_damaged_file_of_a_run_is_made_again(
 
 
 def test_a_gap_in_a_run_is_named(tmp_path: Path) -> None:
-    form = runs.get("tiny", "smoke")
+    form = experiments.get("tiny", "smoke")
     run = DenoisingRun(form, form.arms[0], 0, {})
     training.train(run, tmp_path)
     (tmp_path / "measures-0.json").unlink()
@@ -356,7 +358,7 @@ def test_two_processes_make_the_table_of_one(
         port = probe.getsockname()[1]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.multiprocessing.spawn(share, args=(port, str(tmp_path)), nprocs=2)
-    one, two = (runs.load("tiny", folder=folder) for folder in (whole[0], tmp_path))
+    one, two = (experiments.load("tiny", folder=folder) for folder in (whole[0], tmp_path))
     assert one.manifest["fingerprint"] == two.manifest["fingerprint"]
     assert one.table.drop(columns=["value", "low", "high"]).equals(
         two.table.drop(columns=["value", "low", "high"])
@@ -365,7 +367,7 @@ def test_two_processes_make_the_table_of_one(
 
 
 def test_a_killed_worker_is_told(tmp_path: Path) -> None:
-    from fans.runs.reproduce import _each
+    from fans.experiments.reproduce import _each
 
     with pytest.raises(ChildProcessError, match="a worker was killed, perhaps for lack of memory"):
         _each(os._exit, [(1,), (1,)], 2, lambda _: None)
@@ -385,7 +387,7 @@ def test_a_folder_is_for_one_call_at_a_time(tmp_path: Path) -> None:
 def test_threads_are_given_back(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     try:
-        form = runs.get("terms-0", "smoke")
+        form = experiments.get("terms-0", "smoke")
         training.train(DenoisingRun(form, form.arms[0], 0, {}), tmp_path)
         assert torch.get_num_threads() == 2
     finally:
@@ -406,10 +408,10 @@ def test_a_changed_configuration_is_named(copied: Path, monkeypatch: pytest.Monk
         r"tiny: .*another configuration now, other rate \(was 0.002, is 0.001\); run `fans reproduce tiny`"
     )
     with pytest.raises(StaleError, match=message):
-        runs.check("tiny", folder=copied)
+        experiments.check("tiny", folder=copied)
     monkeypatch.setitem(registry._CPU, "tiny", replace(TINY, arms=TINY.arms[:1]))
     with pytest.raises(StaleError, match="other arms; run"):
-        runs.load("tiny", folder=copied)
+        experiments.load("tiny", folder=copied)
 
 
 def doubled(original: Any) -> Any:
@@ -432,7 +434,7 @@ def test_changed_code_is_named(
         rf"tiny: code or data changed, .* fingerprint differ, first '.* {number}.*' \(was .*, now .*\); run"
     )
     with pytest.raises(StaleError, match=message):
-        runs.check("tiny", folder=copied)
+        experiments.check("tiny", folder=copied)
 
 
 def test_changed_data_are_named(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,7 +445,7 @@ def test_changed_data_are_named(copied: Path, monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(
             StaleError, match=r"data, or features of images, changed, .* first 'features spectrum'"
         ):
-            runs.check("tiny", folder=copied)
+            experiments.check("tiny", folder=copied)
     finally:
         data._images.cache_clear()
 
@@ -461,10 +463,10 @@ def test_a_truncated_file_is_named(name: str, copied: Path) -> None:
     with pytest.raises(
         StaleError, match=f"{name}: missing, or not the file that was written; restore it from"
     ):
-        runs.load("tiny", folder=copied)
+        experiments.load("tiny", folder=copied)
     file.unlink()
     with pytest.raises(StaleError, match=f"{name}: missing"):
-        runs.check("tiny", folder=copied)
+        experiments.check("tiny", folder=copied)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +481,7 @@ def test_a_truncated_file_is_named(name: str, copied: Path) -> None:
 def test_a_foreign_manifest_is_named(changes: dict[str, Any], message: str, copied: Path) -> None:
     spoiled_manifest(copied, **changes)
     with pytest.raises(StaleError, match=rf"manifest.json: {message}; run `fans reproduce tiny`"):
-        runs.load("tiny", folder=copied)
+        experiments.load("tiny", folder=copied)
 
 
 def test_a_truncated_manifest_is_named_and_made_again(copied: Path, whole: tuple[Path, float]) -> None:
@@ -487,7 +489,7 @@ def test_a_truncated_manifest_is_named_and_made_again(copied: Path, whole: tuple
     for text in (file.read_text()[:-20], "[]", ""):
         file.write_text(text)
         with pytest.raises(StaleError, match=r"manifest.json: not "):
-            runs.check("tiny", folder=copied)
+            experiments.check("tiny", folder=copied)
     reproduce(copied)
     assert contents(copied) == contents(whole[0])
 
@@ -496,7 +498,7 @@ def test_results_of_another_scale_are_not_replaced(copied: Path) -> None:
     with pytest.raises(
         ValueError, match=r"has results of scale 'smoke': give another folder for scale 'cpu'"
     ):
-        runs.reproduce("tiny", folder=copied, force=True)
+        experiments.reproduce("tiny", folder=copied, force=True)
 
 
 def test_what_is_not_ours_is_not_replaced(copied: Path) -> None:
@@ -510,7 +512,7 @@ def test_what_is_not_ours_is_not_replaced(copied: Path) -> None:
 
 def test_no_results(tmp_path: Path) -> None:
     with pytest.raises(StaleError, match=r"no results of 'tiny' in .*: run `fans reproduce tiny`"):
-        runs.load("tiny", folder=tmp_path)
+        experiments.load("tiny", folder=tmp_path)
 
 
 # What results hold
@@ -519,7 +521,7 @@ def test_no_results(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [arm.name for arm in TINY.arms])
 def test_stored_networks_draw_the_stored_samples(name: str, whole: tuple[Path, float]) -> None:
     """To the rounding of weights and samples to half precision."""
-    result = runs.load("tiny", folder=whole[0])
+    result = experiments.load("tiny", folder=whole[0])
     process, denoiser = result.denoiser(name)
     shape = (16, 1, *process.size)
     drawn = sample(
@@ -599,7 +601,7 @@ def test_images_are_standardised_by_those_for_training() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_results_are_those_of_this_code(name: str) -> None:
-    assert runs.check(name, folder=RESULTS).manifest["scale"] != "smoke"
+    assert experiments.check(name, folder=RESULTS).manifest["scale"] != "smoke"
 
 
 def test_published_results_are_small() -> None:

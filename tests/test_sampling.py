@@ -10,8 +10,9 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from test_process import CLEAR, FAMILIES, families, power_law_spectrum, rising, spectrum_of
 from torch import Tensor
 
-from fans import process, sampling, wiener
-from fans.sampling import sample
+from fans import diffusion
+from fans.diffusion import sampling, wiener
+from fans.diffusion.sampling import sample
 
 SIZE = (16, 16)
 
@@ -39,7 +40,7 @@ def network(x: Tensor, t: Tensor) -> Tensor:
 def test_ddpm_is_that_of_diffusers() -> None:
     scheduler = DDPMScheduler(clip_sample=False)
     scheduler.set_timesteps(1000)
-    white = process.white(size=SIZE, schedule="linear")
+    white = diffusion.white(size=SIZE, schedule="linear")
     x = x_T = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     for t in scheduler.timesteps:
@@ -59,12 +60,12 @@ def test_ddpm_is_that_of_diffusers() -> None:
 
 @pytest.mark.parametrize("eta", [0.0, 0.5])
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
-def test_ddim_is_that_of_diffusers(prediction: process.Prediction, eta: float) -> None:
+def test_ddim_is_that_of_diffusers(prediction: diffusion.Prediction, eta: float) -> None:
     scheduler = DDIMScheduler(
         clip_sample=False, timestep_spacing="trailing", prediction_type=prediction, set_alpha_to_one=True
     )
     scheduler.set_timesteps(20)
-    white = process.white(size=SIZE, schedule="linear")
+    white = diffusion.white(size=SIZE, schedule="linear")
     x = x_T = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
     for t in scheduler.timesteps:
@@ -88,7 +89,7 @@ def test_ddim_is_that_of_diffusers(prediction: process.Prediction, eta: float) -
 
 def z_scores(images: Tensor, expected: Tensor) -> Tensor:
     """Standard scores of the power in 8 rings, given each image's expected spectrum."""
-    rings = (process.radius(SIZE) * 16).round().clamp(max=7).long()
+    rings = (diffusion.radius(SIZE) * 16).round().clamp(max=7).long()
     member = (rings == torch.arange(8)[:, None, None]).double()
     excess = torch.einsum("bhw,rhw->br", power_of(images) / expected - 1, member)
     return excess.mean(0) / (excess.std(0) / len(images) ** 0.5)
@@ -100,18 +101,18 @@ def z_scores(images: Tensor, expected: Tensor) -> Tensor:
 )
 @pytest.mark.parametrize("name", ["white", "equal_snr", "fans", "blurring"])
 def test_sampled_photographs_have_the_predicted_spectrum(
-    name: str, method: process.Method, eta: float
+    name: str, method: diffusion.Method, eta: float
 ) -> None:
     photos = photographs(400)
     C = spectrum_of(photos).double()
     common = {"size": SIZE, "schedule": partial(CLEAR, end=0.8)}
     built = {
-        "white": partial(process.white),
-        "equal_snr": partial(process.equal_snr, C),
-        "fans": partial(process.fans, C, bands=4),
-        "blurring": partial(process.blur, sigma_max=2.0),
+        "white": partial(diffusion.white),
+        "equal_snr": partial(diffusion.equal_snr, C),
+        "fans": partial(diffusion.fans, C, bands=4),
+        "blurring": partial(diffusion.blur, sigma_max=2.0),
     }[name](**common)
-    streams = process.streams(3, len(photos))
+    streams = diffusion.streams(3, len(photos))
     x_T = built.add_noise(photos, built.white_noise(photos.shape, streams), 1000)
     found = sample(
         built,
@@ -139,15 +140,15 @@ def test_sampled_photographs_have_the_predicted_spectrum(
 
 def test_a_white_prior_under_equal_snr_is_caught() -> None:
     C = spectrum_of(photographs(400)).double()
-    built = process.equal_snr(C, size=SIZE)
+    built = diffusion.equal_snr(C, size=SIZE)
     run = partial(sample, built, wiener.WienerDenoiser(built, C), (200, 1, *SIZE), steps=20)
     expected = wiener.sampled_spectrum(built, C, timesteps=sampling.uniform(built, 20), start="prior").expand(
         200, -1, -1
     )
-    right = run(generator=process.streams(4, 200))
+    right = run(generator=diffusion.streams(4, 200))
     wrong = run(
-        generator=process.streams(4, 200),
-        start=process.randn((200, 1, *SIZE), process.streams(5, 200)),
+        generator=diffusion.streams(4, 200),
+        start=diffusion.randn((200, 1, *SIZE), diffusion.streams(5, 200)),
     )
     assert float(z_scores(right, expected).abs().max()) < 4
     assert float(z_scores(wrong, expected).abs().max()) > 20
@@ -155,7 +156,7 @@ def test_a_white_prior_under_equal_snr_is_caught() -> None:
 
 def test_exact_marginal_start_is_drawn() -> None:
     C = power_law_spectrum(SIZE)
-    built = process.white(size=SIZE, schedule=partial(CLEAR, end=0.7))
+    built = diffusion.white(size=SIZE, schedule=partial(CLEAR, end=0.7))
     x_T = built.prior((4000, 1, *SIZE), torch.Generator().manual_seed(6), spectrum=C)
     z = (spectrum_of(x_T).double() / built.power(1000, C) - 1) / (2 / 4000) ** 0.5
     assert float(z.abs().max()) < 4.5
@@ -163,12 +164,12 @@ def test_exact_marginal_start_is_drawn() -> None:
 
 def test_published_sampler_makes_the_predicted_errors() -> None:
     C = power_law_spectrum(SIZE)
-    built = process.fans_as_published(C, size=SIZE, timesteps=50, bands=4, churn=0.5)
+    built = diffusion.fans_as_published(C, size=SIZE, timesteps=50, bands=4, churn=0.5)
     found = sample(
         built,
         wiener.WienerDenoiser(built, C),
         (400, 1, *SIZE),
-        generator=process.streams(7, 400),
+        generator=diffusion.streams(7, 400),
         method="euler",
         dtype=torch.float64,
     )
@@ -183,9 +184,9 @@ def test_published_sampler_makes_the_predicted_errors() -> None:
 
 @pytest.mark.parametrize("method", ["ddim", "ancestral", "euler", "heun", "exact"])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_prediction_gives_the_same_images(name: str, method: process.Method) -> None:
+def test_every_prediction_gives_the_same_images(name: str, method: diffusion.Method) -> None:
     built, C = families((12, 9), 50, CLEAR)[name], power_law_spectrum((12, 9))
-    kinds: list[process.Prediction] = ["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
+    kinds: list[diffusion.Prediction] = ["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
     if name in ("article", "inverse_heat"):  # no signal is left at T
         kinds = ["sample", "v_prediction", "v_pixel"]
     runs = [
@@ -193,7 +194,7 @@ def test_every_prediction_gives_the_same_images(name: str, method: process.Metho
             built,
             wiener.WienerDenoiser(built, C, prediction),
             (2, 1, 12, 9),
-            generator=process.streams(0, 2),
+            generator=diffusion.streams(0, 2),
             steps=5,
             method=method,
             prediction=prediction,
@@ -210,20 +211,20 @@ def test_every_prediction_gives_the_same_images(name: str, method: process.Metho
 def test_image_i_does_not_depend_on_the_batch(name: str) -> None:
     built, C = families(SIZE, 50)[name], power_law_spectrum(SIZE)
     run = partial(sample, built, wiener.WienerDenoiser(built, C), steps=5, method="ancestral")
-    batch = run((4, 3, *SIZE), generator=process.streams(9, 4))
-    alone = run((1, 3, *SIZE), generator=process.streams(9, 1, first=2))
+    batch = run((4, 3, *SIZE), generator=diffusion.streams(9, 4))
+    alone = run((1, 3, *SIZE), generator=diffusion.streams(9, 1, first=2))
     torch.testing.assert_close(alone[0], batch[2], rtol=1e-5, atol=1e-6)
     assert batch.dtype == torch.float32
 
 
 @pytest.mark.parametrize("method", ["ddim", "ancestral", "heun"])
-def test_white_and_coloured_arithmetic_agree(method: process.Method) -> None:
-    white = process.white(size=SIZE, timesteps=50)
-    dressed = process.SpectralProcess(  # the same process, by FFTs
+def test_white_and_coloured_arithmetic_agree(method: diffusion.Method) -> None:
+    white = diffusion.white(size=SIZE, timesteps=50)
+    dressed = diffusion.SpectralProcess(  # the same process, by FFTs
         "dressed", SIZE, white.signal_table, white.noise_table.expand(-1, 16, 9).contiguous()
     )
     run = partial(sample, denoiser=lambda x, t: torch.tanh(x), shape=(2, 1, *SIZE), method=method)
-    plain, coloured = (run(built, generator=process.streams(1, 2)) for built in (white, dressed))
+    plain, coloured = (run(built, generator=diffusion.streams(1, 2)) for built in (white, dressed))
     torch.testing.assert_close(plain, coloured, rtol=1e-4, atol=1e-5)
 
 
@@ -231,7 +232,7 @@ def test_white_and_coloured_arithmetic_agree(method: process.Method) -> None:
     ("method", "calls"), [("ddim", 2), ("ancestral", 3), ("exact", 3), ("euler", 2), ("heun", 4)]
 )
 def test_a_coloured_step_costs_at_most_four_ffts(
-    method: process.Method, calls: int, monkeypatch: pytest.MonkeyPatch
+    method: diffusion.Method, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = []
 
@@ -267,7 +268,7 @@ def test_progress_wraps_the_steps() -> None:
         seen.extend(steps)
         return list(steps)
 
-    white = process.white(size=SIZE)
+    white = diffusion.white(size=SIZE)
     sample(white, lambda x, t: x, (1, 1, *SIZE), generator=torch.Generator(), steps=7, progress=progress)
     assert seen == list(range(7))
 
@@ -285,7 +286,7 @@ def test_grids_descend_from_T_to_0(name: str, steps: int) -> None:
 
 
 def test_equal_angle_shares_the_largest_change() -> None:
-    built, C = process.white(size=SIZE, timesteps=100000), power_law_spectrum(SIZE)
+    built, C = diffusion.white(size=SIZE, timesteps=100000), power_law_spectrum(SIZE)
     grid = sampling.equal_angle(built, C, 20)
     theta = torch.atan2(built.noise_table, built.signal_table * C.sqrt())
     travelled = torch.cat([torch.zeros(1), theta.diff(dim=0).abs().amax((1, 2)).cumsum(0)])
@@ -294,11 +295,11 @@ def test_equal_angle_shares_the_largest_change() -> None:
 
 
 def test_a_grid_may_be_listed() -> None:
-    white, C = process.white(size=SIZE), power_law_spectrum(SIZE)
+    white, C = diffusion.white(size=SIZE), power_law_spectrum(SIZE)
     run = partial(sample, white, wiener.WienerDenoiser(white, C), (1, 1, *SIZE))
-    listed = run(generator=process.streams(0, 1), grid=[1000, 500, 0])
-    torch.testing.assert_close(run(generator=process.streams(0, 1), steps=2), listed)
-    equal = run(generator=process.streams(0, 1), steps=2, grid="equal_angle", spectrum=C)
+    listed = run(generator=diffusion.streams(0, 1), grid=[1000, 500, 0])
+    torch.testing.assert_close(run(generator=diffusion.streams(0, 1), steps=2), listed)
+    equal = run(generator=diffusion.streams(0, 1), steps=2, grid="equal_angle", spectrum=C)
     assert not torch.equal(equal, listed)
 
 
@@ -312,7 +313,7 @@ def test_nan_stops_at_once_and_says_where() -> None:
         calls.append(int(t[0]))
         return x * (torch.inf if len(calls) == 3 else 1.0)
 
-    white = process.white(size=SIZE)
+    white = diffusion.white(size=SIZE)
     run = partial(sample, white, denoiser, (2, 1, *SIZE), generator=torch.Generator(), steps=10)
     with pytest.raises(FloatingPointError, match=r"NaN or infinity at step 3 of 10 \(t = 800\)"):
         run()
@@ -323,7 +324,7 @@ def test_nan_stops_at_once_and_says_where() -> None:
 
 
 def test_large_values_are_no_fault() -> None:
-    white = process.white(size=SIZE)
+    white = diffusion.white(size=SIZE)
     found = sample(
         white, lambda x, t: torch.full_like(x, 3e38), (1, 1, *SIZE), generator=torch.Generator(), steps=1
     )
@@ -331,7 +332,7 @@ def test_large_values_are_no_fault() -> None:
 
 
 def test_errors_say_what_is_allowed() -> None:
-    white, generator = process.white(size=SIZE), torch.Generator()
+    white, generator = diffusion.white(size=SIZE), torch.Generator()
     C = power_law_spectrum(SIZE)
     run = partial(sample, white, lambda x, t: x, (2, 1, *SIZE), generator=generator)
     steep = partial(sample, rising(), lambda x, t: x, (1, 1, 64, 64), generator=generator)

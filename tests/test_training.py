@@ -18,16 +18,26 @@ from test_process import CLEAR, FAMILIES, families, impulse, power_law_spectrum
 from torch import Tensor, nn
 from victims import until, victims
 
-from fans import checkpoints, losses, process
-from fans.nets import Preconditioned, UNet, UNetConfig
-from fans.process import Prediction, filtered
-from fans.sampling import Denoiser
-from fans.training import Trainer, TrainingConfig, derived_seed, load_denoiser, noise, order, timesteps
-from fans.wiener import WienerDenoiser
+from fans import diffusion
+from fans.diffusion import Prediction, filtered, losses
+from fans.diffusion.preconditioning import Preconditioned
+from fans.diffusion.sampling import Denoiser
+from fans.diffusion.wiener import WienerDenoiser
+from fans.networks import UNet, UNetConfig
+from fans.training import (
+    Trainer,
+    TrainingConfig,
+    checkpoints,
+    derived_seed,
+    load_denoiser,
+    noise,
+    order,
+    timesteps,
+)
 
 SIZE = (8, 8)
 SPECTRUM = power_law_spectrum(SIZE)
-WHITE = process.white(size=SIZE)
+WHITE = diffusion.white(size=SIZE)
 TINY = UNetConfig(widths=(4, 8), groups=2, dropout=0.1)  # 4 groups of 1 would cancel biases
 SHORT = TrainingConfig(steps=12, batch=4, log_every=3, save_every=5, ema=0.9)
 
@@ -106,7 +116,7 @@ def test_whitened_and_elbo_losses_are_errors_of_noise_and_image(name: str, kind:
 
 def test_the_whitened_loss_is_the_flat_loss_of_epsilon() -> None:
     for schedule in ("cosine", CLEAR):  # cosine has no signal left at T
-        white = process.white(size=SIZE, schedule=schedule)
+        white = diffusion.white(size=SIZE, schedule=schedule)
         whitened, flat = (losses.weights(white, loss, "epsilon") for loss in ("whitened", "flat"))
         torch.testing.assert_close(whitened, flat, rtol=1e-12, atol=0)
         of_image = losses.weights(white, "whitened", "sample")[1:]
@@ -196,7 +206,7 @@ def test_errors_are_weighted_by_parseval(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("loss", get_args(losses.Loss))
 def test_the_wiener_loss_is_what_the_wiener_denoiser_costs(loss: losses.Loss) -> None:
-    member = process.fans(SPECTRUM, size=SIZE, timesteps=10, bands=3)
+    member = diffusion.fans(SPECTRUM, size=SIZE, timesteps=10, bands=3)
     weight = losses.weights(member, loss, "v_prediction", spectrum=SPECTRUM)
     expected = losses.wiener_loss(member, SPECTRUM, "v_prediction", weight)
     t = torch.full((4000,), 6)
@@ -366,7 +376,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other images"):
         trainer(folder=tmp_path, images=field(10, seed=1))
     with pytest.raises(ValueError, match="other process"):
-        trainer(folder=tmp_path, process=process.white(size=SIZE, schedule="linear"))
+        trainer(folder=tmp_path, process=diffusion.white(size=SIZE, schedule="linear"))
     with pytest.raises(RuntimeError, match="conv_in"):
         trainer(folder=tmp_path, network=UNet(UNetConfig(widths=(8, 8), groups=4)))
     assert trainer(replace(SHORT, log_every=2, save_every=3, keep=4), tmp_path).step == 5

@@ -7,12 +7,12 @@ import torch
 from test_process import CLEAR, FAMILIES, families, power_law_spectrum
 from torch import Tensor, nn
 
-from fans import process, sampling
-from fans.losses import residual_power
-from fans.nets import Preconditioned, Preset, UNet, UNetConfig, preset
-from fans.nets.unet import preconditioning
-from fans.process import Prediction, filtered
-from fans.wiener import WienerDenoiser
+from fans import diffusion
+from fans.diffusion import Prediction, filtered, sampling
+from fans.diffusion.losses import residual_power
+from fans.diffusion.preconditioning import Preconditioned, preconditioning
+from fans.diffusion.wiener import WienerDenoiser
+from fans.networks import Preset, UNet, UNetConfig, preset
 
 SIZE = (8, 8)
 TINY = UNetConfig(widths=(4, 8), groups=4)
@@ -74,12 +74,12 @@ def test_an_untrained_network_predicts_zero_and_depends_on_its_seed_only() -> No
 
 
 def test_it_is_a_denoiser_for_the_sampler() -> None:
-    white = process.white(size=SIZE)
+    white = diffusion.white(size=SIZE)
     images = sampling.sample(
         white,
         awake(UNet(TINY)),
         (2, 1, *SIZE),
-        generator=process.streams(0, 2),
+        generator=diffusion.streams(0, 2),
         steps=3,
         prediction="v_prediction",
     )
@@ -130,7 +130,7 @@ def test_a_zero_network_is_the_wiener_denoiser(name: str, prediction: Prediction
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "v_prediction", "v_pixel"])
 def test_input_and_target_have_unit_power(prediction: Prediction, size: tuple[int, int]) -> None:
     C = power_law_spectrum(size)
-    member = process.fans(C, size=size, timesteps=10, bands=5)
+    member = diffusion.fans(C, size=size, timesteps=10, bands=5)
     t = torch.full((3000,), 6)
     x_0 = filtered(noise(3000, 1, *size), C.sqrt())
     epsilon = noise(3000, 1, *size, seed=1)
@@ -145,7 +145,7 @@ def test_input_and_target_have_unit_power(prediction: Prediction, size: tuple[in
 
 def test_the_network_means_the_same_for_every_prediction() -> None:
     C = power_law_spectrum(SIZE)
-    member = process.fans(C, size=SIZE, timesteps=10, bands=3, schedule=CLEAR)
+    member = diffusion.fans(C, size=SIZE, timesteps=10, bands=3, schedule=CLEAR)
     network, t = awake(UNet(TINY)), torch.tensor([3, 8])
     x = noise(2, 1, *SIZE)
     images = [
@@ -159,7 +159,7 @@ def test_the_network_means_the_same_for_every_prediction() -> None:
 def test_white_noise_and_a_flat_spectrum_give_edm() -> None:
     """Karras et al. 2022, table 1, for their variable x_t / a_t with sigma = s_t / a_t."""
     variance = 0.25
-    white = process.white(size=SIZE, schedule=CLEAR)
+    white = diffusion.white(size=SIZE, schedule=CLEAR)
     t = torch.arange(1, 1001)
     c_in, c_skip, c_out = preconditioning(white, torch.full((8, 5), variance), t, "sample")
     a, s = white.signal(t), white.noise(t)
@@ -175,17 +175,17 @@ def test_white_noise_and_a_flat_spectrum_give_edm() -> None:
 
 def test_residual_power_is_that_of_the_wiener_denoiser() -> None:
     C = power_law_spectrum(SIZE)
-    member = process.fans(C, size=SIZE, timesteps=10, bands=3)
+    member = diffusion.fans(C, size=SIZE, timesteps=10, bands=3)
     torch.testing.assert_close(residual_power(member, C, 4, "sample"), member.posterior_variance(4, C))
 
 
 def test_the_state_at_time_zero_has_no_prediction() -> None:
-    network = Preconditioned(Zero(), process.white(size=SIZE), power_law_spectrum(SIZE))
+    network = Preconditioned(Zero(), diffusion.white(size=SIZE), power_law_spectrum(SIZE))
     assert network(noise(1, 1, *SIZE), torch.tensor([0])).isnan().all()
 
 
 def test_weights_belong_to_their_spectrum() -> None:
-    white, C = process.white(size=SIZE), power_law_spectrum(SIZE)
+    white, C = diffusion.white(size=SIZE), power_law_spectrum(SIZE)
     state = Preconditioned(UNet(TINY), white, C).state_dict()
     Preconditioned(UNet(TINY, seed=1), white, C).load_state_dict(state)
     with pytest.raises(ValueError, match="another spectrum"):
@@ -193,7 +193,7 @@ def test_weights_belong_to_their_spectrum() -> None:
 
 
 def test_bf16_is_for_the_network_alone() -> None:
-    white, C = process.white(size=SIZE), power_law_spectrum(SIZE)
+    white, C = diffusion.white(size=SIZE), power_law_spectrum(SIZE)
     network, x, t = Preconditioned(awake(UNet(TINY)), white, C), noise(2, 1, *SIZE), torch.tensor([3, 800])
     with torch.autocast("cpu", torch.bfloat16):
         half = network(x, t)

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from test_unet import awake, noise
 from torch import Tensor
 
-from fans import process, sampling
-from fans.nets import UNet, WaveletUNet, WaveletUNetConfig, preset
-from fans.nets.dwt import Bands, Pyramid, analysis_matrix, dwt2, filters, idwt2, wavedec2, waverec2
-from fans.nets.wavelet import Gates, WaveletDown, WaveletUp, wg_down, wg_up
+from fans import diffusion
+from fans.diffusion import sampling
+from fans.networks import UNet, WaveletUNet, WaveletUNetConfig, preset
+from fans.networks.wavelet_unet import Gates, WaveletDown, WaveletUp, wg_down, wg_up
 from fans.training import Trainer, TrainingConfig, load_denoiser
+from fans.wavelets import Bands, Pyramid, analysis_matrix, dwt2, filters, idwt2, wavedec2, waverec2
 
 Floats = NDArray[np.float64]
 # The largest of 10^4 results of some 100 roundings each, of values up to 5.
@@ -539,7 +540,7 @@ def test_nothing_is_left_behind_when_reading_gates_fails() -> None:
 
 
 def test_it_trains_and_loads_and_samples(tmp_path: Path) -> None:
-    white, image = process.white(size=(8, 8)), 0.5 * noise(1, 1, 8, 8)
+    white, image = diffusion.white(size=(8, 8)), 0.5 * noise(1, 1, 8, 8)
     config = TrainingConfig(steps=30, batch=8, log_every=10, save_every=30)
     network, t = WaveletUNet(TINY), torch.tensor([500])
     history = Trainer(network, image.repeat(16, 1, 1, 1), white, config, folder=tmp_path).run()
@@ -548,7 +549,7 @@ def test_it_trains_and_loads_and_samples(tmp_path: Path) -> None:
     loaded = load_denoiser(tmp_path, WaveletUNet(TINY, seed=5), which="model")
     assert torch.equal(loaded(image, t), network.eval()(image, t))
     samples = sampling.sample(
-        white, loaded, (2, 1, 8, 8), generator=process.streams(0, 2), steps=2, prediction="v_prediction"
+        white, loaded, (2, 1, 8, 8), generator=diffusion.streams(0, 2), steps=2, prediction="v_prediction"
     )
     assert samples.isfinite().all()
 

@@ -7,7 +7,8 @@ import torch
 from test_process import FAMILIES, SIZES, families, power_law_spectrum, rising
 from torch import Tensor
 
-from fans import process, sampling, schedules, wiener
+from fans import diffusion
+from fans.diffusion import sampling, schedules, wiener
 
 GENERIC = [
     name for name in FAMILIES if name not in ("article", "code")
@@ -83,7 +84,7 @@ def test_eta_joins_ddim_and_ancestral(name: str) -> None:
 
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2)])
 @pytest.mark.parametrize("name", ["white", "fans"])
-def test_flow_samplers_converge_with_their_order(name: str, method: process.Method, order: int) -> None:
+def test_flow_samplers_converge_with_their_order(name: str, method: diffusion.Method, order: int) -> None:
     built, C = families((16, 16))[name], power_law_spectrum((16, 16))
     coarse, fine = (
         worst(wiener.sampled_spectrum(built, C, timesteps=sampling.uniform(built, K), method=method), C)
@@ -172,20 +173,21 @@ def test_cost_of_the_practical_prior() -> None:
     exact = partial(schedules.cosine, end=1.0)
     early = partial(schedules.cosine, end=0.9)
     assert (
-        float(wiener.prior_cost(process.white(size=size, schedule=exact), C, timesteps=grid).abs().max()) == 0
+        float(wiener.prior_cost(diffusion.white(size=size, schedule=exact), C, timesteps=grid).abs().max())
+        == 0
     )
-    cost = wiener.prior_cost(process.white(size=size, schedule=early), C, timesteps=grid)
+    cost = wiener.prior_cost(diffusion.white(size=size, schedule=early), C, timesteps=grid)
     a, s = (level[-1] for level in early(1000))
     torch.testing.assert_close(cost, wiener.decibel(s**2 + 0 * C, a**2 * C + s**2))
     forgotten = wiener.prior_cost(
-        process.white(size=size, schedule=early), C, timesteps=range(1000, -1, -1), method="ancestral"
+        diffusion.white(size=size, schedule=early), C, timesteps=range(1000, -1, -1), method="ancestral"
     )
     assert forgotten.abs().max() < 0.25 * cost.abs().max()
 
 
 def test_number_of_steps_and_variance_set_the_bias() -> None:
     # linear betas, 10 of 1000 steps, data of power 0.01: samples get 0.072 (ancestral), 0.118 (DDIM) of it
-    white = process.white(size=(4, 4), schedule="linear")
+    white = diffusion.white(size=(4, 4), schedule="linear")
     C = torch.full((4, 3), 0.01)
     used = torch.linspace(1000, 1, 10, dtype=torch.float64).round().long()  # the last step goes from 1 to 0
     grid = torch.cat([used, torch.zeros(1, dtype=torch.long)])
@@ -217,7 +219,7 @@ def test_filters_belong_together(name: str) -> None:
 
 
 def test_filters_minimise_the_squared_error() -> None:
-    white = process.white(size=(2, 2), schedule="linear")
+    white = diffusion.white(size=(2, 2), schedule="linear")
     C = torch.full((2, 2), 0.5, dtype=torch.float64)
     a, s = float(white.signal(300)), float(white.noise(300))
     for filtered, error in (
@@ -234,7 +236,7 @@ def test_filters_have_the_corrected_values() -> None:
         levels = [torch.tensor([0.0, 0.5, x], dtype=torch.float64) for x in (alpha_bar, 1 - alpha_bar)]
         levels[0][:2] = torch.tensor([1.0, 0.5])
         a, s = (level.sqrt()[:, None, None] for level in levels)
-        built = process.SpectralProcess("errata", (2, 2), a, s)
+        built = diffusion.SpectralProcess("errata", (2, 2), a, s)
         C = torch.full((2, 2), power, dtype=torch.float64)
         return float(wiener.noise_filter(built, C, 2)[0, 0]), float(
             wiener.reconstruction_filter(built, C, 2)[0, 0]
@@ -246,9 +248,9 @@ def test_filters_have_the_corrected_values() -> None:
 
 def test_crossover_sweeps_up_as_the_noise_falls() -> None:
     size, A, alpha = (128, 128), 1e-3, 2.0
-    f = process.radius(size)
+    f = diffusion.radius(size)
     f[0, 0] = 1 / 128
-    white = process.white(size=size)
+    white = diffusion.white(size=size)
     t = torch.arange(900, 100, -100)
     found = wiener.crossover(white, A * f**-alpha, t)
     rho = white.snr(t).flatten()
@@ -259,7 +261,7 @@ def test_crossover_sweeps_up_as_the_noise_falls() -> None:
 
 
 @pytest.mark.parametrize("prediction", ["sample", "epsilon", "noise", "v_prediction", "score"])
-def test_denoiser_predicts_what_it_is_asked_for(prediction: process.Prediction) -> None:
+def test_denoiser_predicts_what_it_is_asked_for(prediction: diffusion.Prediction) -> None:
     built = families((12, 9), 50, partial(schedules.cosine, end=0.9))["fans"]
     C = power_law_spectrum((12, 9))
     x_t = torch.randn(3, 1, 12, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -325,7 +327,7 @@ def test_equal_band_power_is_not_white() -> None:
     from fans.spectrum import bands
 
     C = power_law_spectrum((64, 64))
-    built = process.fans_as_published(C, size=(64, 64), timesteps=10)
+    built = diffusion.fans_as_published(C, size=(64, 64), timesteps=10)
     rings = bands((64, 64), 8, corners="cut")
     level = torch.stack([built.noise(10)[torch.from_numpy(rings.index == b)][0] for b in range(8)])
     assert (20 * level.log10()).tolist() == pytest.approx([9.5, 5.3, 3.2, 1.7, 0.6, 0.0, -0.9, -1.5], abs=1.1)
@@ -335,7 +337,7 @@ def test_equal_band_power_is_not_white() -> None:
 
 
 def test_errors_say_what_is_allowed() -> None:
-    white, C = process.white(size=(8, 8)), torch.ones(8, 5)
+    white, C = diffusion.white(size=(8, 8)), torch.ones(8, 5)
     for grid in ([1000, 500], [999, 0], [1000, 1000, 0], [0, 1000], [1000.0, 0.0], []):
         with pytest.raises(ValueError, match="descend from T = 1000 to 0"):
             wiener.sampled_spectrum(white, C, timesteps=grid)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from fans import figures, images, spectrum
+from spectralbook import figures
+
+from fans import images, spectrum
 
 COVER = Path(__file__).resolve().parents[1] / "book/_static/cover.png"
 

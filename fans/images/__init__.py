@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fans._validation import choice, whole
 from fans.images import bundled, files, galaxies, synthetic
 from fans.images.cache import cache_directory
 from fans.images.cards import CARDS, Card, Kind
-from fans.images.request import SMALLEST, SPLITS, Request, Split, choice, whole
+from fans.images.request import SMALLEST, SPLITS, Request, Split
 from fans.images.synthetic import power_law_spectrum, rings_spectrum
 
 __all__ = [

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fans.images.request import Request, Split, choice, crop, require, to_range
+from fans._validation import choice, require
+from fans.images.request import Request, Split, crop, to_range
 
 Pixels = NDArray[np.uint8]
 
@@ -44,7 +45,7 @@ def halved(request: Request) -> NDArray[np.float32]:
 
 def digits(request: Request) -> NDArray[np.float32]:
     """Handwritten digits of 8x8 pixels in random order without repetition, centred on an empty background."""
-    source = require("sklearn.datasets", package="scikit-learn", name=request.name)
+    source = require("sklearn.datasets", package="scikit-learn", name=repr(request.name), extra="images")
     images = source.load_digits().images  # (1797, 8, 8), 0..16
     part = images[:DIGITS_FOR_TRAINING] if request.split == "train" else images[DIGITS_FOR_TRAINING:]
     if request.count > len(part):
@@ -73,9 +74,9 @@ def _crops(request: Request, pictures: Sequence[Pixels], names: Sequence[str]) -
 
 def _picture(request: Request, name: str) -> Pixels:
     if name in FROM_SCIKIT_LEARN:
-        source = require("sklearn.datasets", package="scikit-learn", name=request.name)
+        source = require("sklearn.datasets", package="scikit-learn", name=repr(request.name), extra="images")
         pixels = source.load_sample_image(f"{name}.jpg")
     else:
-        source = require("skimage.data", package="scikit-image", name=request.name)
+        source = require("skimage.data", package="scikit-image", name=repr(request.name), extra="images")
         pixels = getattr(source, name)()
     return np.moveaxis(np.atleast_3d(pixels), -1, 0)  # (C, H, W)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fans.images.request import Request, choice, crop, require, to_range, whole
+from fans._validation import choice, require, whole
+from fans.images.request import Request, crop, to_range
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -29,7 +30,7 @@ def folder(request: Request, *, channels: int = 3, holdout: int = 5) -> NDArray[
             f"{request.name!r} has no {request.split} images: it has {len(paths)}, of which every "
             f"holdout={holdout}-th is for testing; change holdout (0 keeps all for training) or add images"
         )
-    pillow = require("PIL.Image", package="pillow", name=request.name)
+    pillow = require("PIL.Image", package="pillow", name=repr(request.name), extra="images")
 
     def read(i: int) -> Any:
         # Taking the bytes first leaves no file open when Pillow gives up on a damaged one.
@@ -72,7 +73,9 @@ def _fill(
     request: Request, labels: list[str], read: Callable[[int], Any], channels: int
 ) -> NDArray[np.float32]:
     """Image i is a crop of original ``order[i % total]``; an original is read once for all of its crops."""
-    upright = require("PIL.ImageOps", package="pillow", name=request.name).exif_transpose
+    upright = require(
+        "PIL.ImageOps", package="pillow", name=repr(request.name), extra="images"
+    ).exif_transpose
     size, total = request.size, len(labels)
     images = np.empty((request.count, channels, size, size), np.float32)
     for first, original in enumerate(request.order(total)[: request.count].tolist()):
@@ -116,7 +119,7 @@ def _pixels(image: Any, channels: int) -> NDArray[np.float32]:
 
 
 def _rows(request: Request, config: str | None, split: str) -> Any:
-    library = require("datasets", package="datasets", name=request.name)
+    library = require("datasets", package="datasets", name=repr(request.name), extra="images")
     # The library reports failure by many types: keep the two that a caller may want to tell apart.
     try:
         return library.load_dataset(request.target, config, split=split)
@@ -129,7 +132,7 @@ def _rows(request: Request, config: str | None, split: str) -> Any:
 
 
 def _image_column(request: Request, rows: Any, column: str | None) -> str:
-    image = require("datasets", package="datasets", name=request.name).Image
+    image = require("datasets", package="datasets", name=repr(request.name), extra="images").Image
     found: list[str] = [name for name, feature in rows.features.items() if isinstance(feature, image)]
     if column is None and len(found) == 1:
         return found[0]

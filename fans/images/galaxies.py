@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fans._validation import number, require
 from fans.images.cache import cached
-from fans.images.request import Request, number, require
+from fans.images.request import Request
 from fans.images.synthetic import on_sky
 
 DISK_RADIUS = (0.06, 0.14)  # half-light radius, of the image size
@@ -40,11 +41,11 @@ def _galsim_version(request: Request) -> str:
     try:
         return version("galsim")
     except PackageNotFoundError:
-        return str(require("galsim", package="galsim", name=request.name).__version__)
+        return str(require("galsim", package="galsim", name=repr(request.name), extra="images").__version__)
 
 
 def _galaxy(rng: np.random.Generator, size: int) -> NDArray[np.float32]:
-    galsim = require("galsim", package="galsim", name="galaxies")
+    galsim = require("galsim", package="galsim", name="'galaxies'", extra="images")
     radius = size * rng.uniform(*DISK_RADIUS)
     disk = galsim.Exponential(half_light_radius=radius)
     bulge = galsim.Sersic(n=BULGE_INDEX, half_light_radius=radius * rng.uniform(*BULGE_RADIUS))

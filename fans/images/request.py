@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -59,42 +57,3 @@ def crop(rng: np.random.Generator, picture: NDArray[Any], size: int) -> NDArray[
 def to_range(pixels: NDArray[Any], *, white: float = 255.0) -> NDArray[np.float32]:
     """Map 0..white to [-1, 1]."""
     return (pixels * np.float32(2.0 / white) - np.float32(1.0)).astype(np.float32)
-
-
-def whole(label: str, value: object, *, low: int) -> int:
-    """Check a whole number of at least ``low``; ``label`` names it in the message."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{label} must be a whole number, got {value!r}")
-    if value < low:
-        raise ValueError(f"{label} must be at least {low}, got {value}")
-    return int(value)
-
-
-def number(label: str, value: object, *, low: float, high: float) -> float:
-    """Check a number in [low, high]; NaN is outside. ``label`` names it in the message."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{label} must be a number, got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{label} must be between {low:g} and {high:g}, got {value}")
-    return float(value)
-
-
-def choice(label: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Check that ``value`` is one of ``allowed``; True is not taken for 1."""
-    if isinstance(value, bool) or value not in allowed:
-        raise ValueError(f"{label} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
-def require(module: str, *, package: str, name: str) -> ModuleType:
-    """Import an optional dependency only when a data set needs it.
-
-    Raises:
-        ImportError: The package is missing; the message says how to install it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f"{name!r} needs {package}, which cannot be imported ({error}): "
-            'pip install "fans-spectral[images]"'
-        ) from error

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fans.images.request import NOISE, Request, number, whole
+from fans._validation import number, whole
+from fans.images.request import NOISE, Request
 
 Field = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ differentiable in torch.
 
 from fans.spectrum.aliasing import alias, aliased_power_law
 from fans.spectrum.arrays import NYQUIST, Array, Corners, Size, frequencies, multiplicity, radial_frequency
-from fans.spectrum.laws import OrientedPowerLaw, PowerLaw, fit_oriented_power_law, fit_power_law
-from fans.spectrum.partition import Bands, band_pass, band_power, bands
+from fans.spectrum.bands import Bands, band_pass, band_power, bands
+from fans.spectrum.power_law import OrientedPowerLaw, PowerLaw, fit_oriented_power_law, fit_power_law
 from fans.spectrum.radial import Norm, RadialSpectrum, Reduction, Window, power_spectrum, radial_spectrum
 
 __all__ = [

@@ -63,11 +63,6 @@ def finite(result: Array) -> Array:
     return result
 
 
-def known(option: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"unknown {option} {value!r}: use one of {', '.join(allowed)}")
-
-
 def checked_size(size: Size) -> Size:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"a size is (height, width), both at least 1, got {size}")

@@ -12,13 +12,13 @@ from array_api_compat import array_namespace, is_torch_array
 from numpy.typing import NDArray
 from scipy import fft
 
+from fans._validation import known
 from fans.spectrum.arrays import (
     Array,
     Corners,
     Size,
     checked_images,
     finite,
-    known,
     like,
     multiplicity,
     radial_frequency,

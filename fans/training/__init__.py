@@ -5,8 +5,8 @@ of n, however many processes share the batch. A run that was killed and resumed 
 of one that was not; exactly so on the same device with the same number of threads and processes.
 
 >>> import torch
->>> from fans.nets import UNet, UNetConfig
->>> from fans.process import white
+>>> from fans.networks import UNet, UNetConfig
+>>> from fans.diffusion import white
 >>> images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)) / 4
 >>> network = UNet(UNetConfig(widths=(4, 8), groups=4))
 >>> trainer = Trainer(network, images, white(size=(8, 8)), TrainingConfig(steps=4, batch=4, log_every=2))
@@ -20,9 +20,9 @@ from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.checks import Images
 from fans.training.config import TrainingConfig
 from fans.training.distillation import DistillationConfig, Distiller, Student
-from fans.training.draws import derived_seed, noise, order, timesteps
-from fans.training.fitting import Fitting, FittingConfig
+from fans.training.generator import Fitting, FittingConfig
 from fans.training.loop import Record, Trainer, load_denoiser
+from fans.training.streams import derived_seed, noise, order, timesteps
 
 __all__ = [
     "Adversarial",

@@ -7,7 +7,7 @@ with the gradient penalty R1 of Mescheder et al. 2018 on real images y:
     L_D = \langle s(-D(y)) + s(D(x)) \rangle + \tfrac{\gamma}{2} \langle |\nabla D(y)|^2 \rangle, \qquad
     L_G = \langle s(-D(x)) \rangle + \lambda\, L(x, y), \qquad s(u) = \log(1 + e^u),
 
-and a penalty L of ``fans.mitigations``, if any.
+and a penalty L of ``fans.networks.gan_remedies``, if any.
 
 ``codes="random"`` is a GAN: x = G(z) with new codes at each step. Penalties have no pairs there: the spectral
 one compares mean spectra of the batches, the focal one each x with the nearest y of the batch.
@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from fans.mitigations import nearest, spectral_loss
-from fans.spectrum.arrays import known
+from fans._validation import known
+from fans.metrics.spectral_losses import nearest, spectral_loss
 from fans.training.course import Course, CourseConfig
-from fans.training.draws import noise, order
-from fans.training.fitting import Penalty, penalty
+from fans.training.generator import Penalty, penalty
+from fans.training.streams import noise, order
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Adversarial(Course):
     Records hold ``loss``, the generator's, and ``critic``, the discriminator's without the gradient penalty:
     2 log 2 = 1.386 where it cannot tell.
 
-    >>> from fans.nets.gan import Discriminator, DiscriminatorConfig
+    >>> from fans.networks.gan import Discriminator, DiscriminatorConfig
     >>> critic = Discriminator(DiscriminatorConfig(widths=(4, 4), logits=4))
     >>> images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> config = AdversarialConfig(steps=4, batch=2, log_every=2, codes="index")

@@ -8,9 +8,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fans import losses
-from fans.checkpoints import Checkpoint, Config
-from fans.process import SpectralProcess, Spectrum
+from fans.config import Config
+from fans.diffusion import SpectralProcess, Spectrum, losses
+from fans.training.checkpoints import Checkpoint
 from fans.training.config import TrainingConfig
 
 Images = Tensor | Sequence[Tensor]

@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 from math import cos, pi
 from typing import Literal, get_args
 
-from fans.checkpoints import Config
-from fans.losses import Importance, Loss
-from fans.process import Prediction
+from fans.config import Config
+from fans.diffusion import Prediction
+from fans.diffusion.losses import Importance, Loss
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class TrainingConfig(Config):
         batch: images per update, shared by all processes.
         seed: of data order, noise, timesteps and dropout.
         prediction: what the network predicts (``SpectralProcess.mixture``).
-        loss: a table of ``fans.losses.weights``, or ``custom`` for a table of your own.
-        importance: how timesteps are drawn (``fans.losses.timestep_probability``).
+        loss: a table of ``fans.diffusion.losses.weights``, or ``custom`` for a table of your own.
+        importance: how timesteps are drawn (``fans.diffusion.losses.timestep_probability``).
         rate: learning rate of Adam.
         warmup: updates during which the rate rises to its value.
         decay: what the rate does then: stay, or fall to 0 along half a cosine.

@@ -21,8 +21,8 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from fans import checkpoints
-from fans.checkpoints import Config
+from fans.config import Config
+from fans.training import checkpoints
 from fans.training.checks import check_same_run
 from fans.training.loop import Record
 

@@ -31,10 +31,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fans.losses import weighted_error
-from fans.mitigations import focal_frequency_loss
-from fans.nets import Preconditioned
-from fans.process import SpectralProcess
+from fans.diffusion import SpectralProcess
+from fans.diffusion.losses import weighted_error
+from fans.diffusion.preconditioning import Preconditioned
+from fans.metrics.spectral_losses import focal_frequency_loss
 from fans.training import checks
 from fans.training.checks import Images
 from fans.training.config import TrainingConfig
@@ -101,7 +101,7 @@ def tapped(network: nn.Module, x_t: Tensor, t: Tensor) -> tuple[Tensor, list[Ten
         The prediction, and 2 L + 1 features (B, C', h, w) for L levels: fine to coarse, bottom, coarse to
         fine.
 
-    >>> from fans.nets import UNet, UNetConfig
+    >>> from fans.networks import UNet, UNetConfig
     >>> network = UNet(UNetConfig(widths=(4, 8), groups=2))
     >>> [tuple(x.shape[1:]) for x in tapped(network, torch.ones(1, 1, 8, 8), torch.tensor([9]))[1]]
     [(4, 8, 8), (8, 4, 4), (8, 4, 4), (8, 4, 4), (4, 8, 8)]
@@ -140,7 +140,7 @@ class DistillationConfig(TrainingConfig):
         floor: of ``frequency_weight``.
         pairs: ``features`` at all scales and the predictions, or the predictions alone (``outputs``).
         focal: factor of the focal frequency loss of the prediction against the true target, a rival of the
-            weight (``fans.mitigations.focal_frequency_loss``).
+            weight (``fans.networks.gan_remedies.focal_frequency_loss``).
 
     >>> DistillationConfig(spatial=-1.0)
     Traceback (most recent call last):
@@ -193,8 +193,8 @@ class Student(nn.Module):
 class Distiller(Trainer):
     """A ``Trainer`` whose network also learns from a teacher, resumed like one.
 
-    >>> from fans.nets import UNet, UNetConfig
-    >>> from fans.process import white
+    >>> from fans.networks import UNet, UNetConfig
+    >>> from fans.diffusion import white
     >>> images = torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> large, small = (UNet(UNetConfig(widths=widths, groups=2)) for widths in ((8, 16), (4, 8)))
     >>> config = DistillationConfig(steps=2, batch=4, log_every=2)

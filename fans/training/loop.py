@@ -16,12 +16,11 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fans import checkpoints, losses
-from fans.process import SpectralProcess, Spectrum
-from fans.training import checks
+from fans.diffusion import SpectralProcess, Spectrum, losses
+from fans.training import checkpoints, checks
 from fans.training.checks import Images
 from fans.training.config import TrainingConfig
-from fans.training.draws import noise, order, seed_layers, timesteps
+from fans.training.streams import noise, order, seed_layers, timesteps
 
 Record = dict[str, float]
 
@@ -59,7 +58,7 @@ class Trainer:
             config: everything else.
             folder: for checkpoints and ``log.jsonl``; nothing is written without one.
             spectrum: power of the data per coefficient, for the losses and importances that need it.
-            weight: table of ``loss="custom"``, as ``fans.losses.weights`` gives.
+            weight: table of ``loss="custom"``, as ``fans.diffusion.losses.weights`` gives.
             accelerator: chooses device and processes; without one, ``accelerate launch`` does.
 
         Raises:

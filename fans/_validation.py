@@ -1,0 +1,56 @@
+"""Checks of arguments that several rooms share, and errors that say what is allowed."""
+
+from importlib import import_module
+from types import ModuleType
+
+import numpy as np
+
+
+def known(option: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Check that an option is one of the names allowed."""
+    if value not in allowed:
+        raise ValueError(f"unknown {option} {value!r}: use one of {', '.join(allowed)}")
+
+
+def whole(label: str, value: object, *, low: int) -> int:
+    """Check a whole number of at least ``low``; ``label`` names it in the message."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{label} must be a whole number, got {value!r}")
+    if value < low:
+        raise ValueError(f"{label} must be at least {low}, got {value}")
+    return int(value)
+
+
+def number(label: str, value: object, *, low: float, high: float) -> float:
+    """Check a number in [low, high]; NaN is outside. ``label`` names it in the message."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{label} must be a number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{label} must be between {low:g} and {high:g}, got {value}")
+    return float(value)
+
+
+def choice(label: str, value: object, allowed: tuple[object, ...]) -> None:
+    """Check that ``value`` is one of ``allowed``; True is not taken for 1."""
+    if isinstance(value, bool) or value not in allowed:
+        raise ValueError(f"{label} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def require(module: str, *, package: str, name: str, extra: str = "", install: str = "") -> ModuleType:
+    """Import an optional package when it is needed.
+
+    Args:
+        module: to import.
+        package: its name for people.
+        name: what needs it.
+        extra: of this package that brings it.
+        install: another way to get it, where no extra does.
+
+    Raises:
+        ImportError: it cannot be imported; the message says how to install it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        remedy = install or f'pip install "fans-spectral[{extra}]"'
+        raise ImportError(f"{name} needs {package}, which cannot be imported ({error}): {remedy}") from error

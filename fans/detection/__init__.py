@@ -1,0 +1,16 @@
+"""Telling generated images from real ones, and what defeats it."""
+
+from fans.detection.detector import Classifier, Detector, Features, detect, tail_fit
+from fans.detection.perturbations import PERTURBATIONS, blurred, jpeg, resized
+
+__all__ = [
+    "PERTURBATIONS",
+    "Classifier",
+    "Detector",
+    "Features",
+    "blurred",
+    "detect",
+    "jpeg",
+    "resized",
+    "tail_fit",
+]

@@ -1,0 +1,190 @@
+"""FANS as its article and its released code have it: every fault a named switch, so that each can be priced.
+
+Both are ordinary processes (the marginals that a network is trained on) whose prior and sampler step are the
+published ones. With no fault left they are what the authors meant. Four faults are the article's:
+
+- ``guardrail``: near the noisy end all *bands* get equal power. Rings have different sizes, so this is not
+  white.
+- ``prior``: sampling starts from N(0, 1), training ends at N(0, s_T^2).
+- ``velocity``: the flow's target is ``a' x_0 + (scalar s)' eps_FANS``; the change of colour is left out.
+- ``score``: a stochastic step adds shaped noise without the drift ``(churn^2 / 2) Sigma score`` that
+  balances it.
+
+The released code shares ``prior`` and has one more:
+
+- ``double_sigma``: the noise level multiplies the noise twice, in training and in every sampling step.
+
+The article leaves DC and all frequencies above 0.5 without noise, where no sampler can draw anything; here
+they take the level of the nearest band.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from fans.diffusion.fans import Ramp, band_scores, band_shares, guard
+from fans.diffusion.plane import Size, Spectrum
+from fans.diffusion.process import SpectralProcess, Timestep, Transition
+from fans.diffusion.schedules import cosine, rectified
+from fans.spectrum import Bands
+from fans.spectrum import bands as partition
+
+Release = Literal["article", "code"]
+Fault = Literal["guardrail", "prior", "velocity", "score", "double_sigma"]
+FAULTS: dict[Release, frozenset[Fault]] = {
+    "article": frozenset({"guardrail", "prior", "velocity", "score"}),
+    "code": frozenset({"prior", "double_sigma"}),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedFans(SpectralProcess):
+    """A process that is sampled the way its authors do.
+
+    Attributes:
+        faults: the faults that are in force.
+    """
+
+    faults: frozenset[Fault]
+
+    def prior_power(self) -> Tensor:
+        """Power of the state that sampling starts from: 1 with the fault ``prior``, else ``s_T^2``."""
+        power = super().prior_power()
+        return torch.ones_like(power) if "prior" in self.faults else power
+
+
+@dataclass(frozen=True, eq=False)
+class ArticleFans(PublishedFans):
+    """Flow matching, ``x_t = (1 - u) x_0 + u sqrt(v_b(t)) eps`` with u = t / T, sampled by ``euler``.
+
+    Attributes:
+        churn: level of the noise that ``euler`` adds, per square root of unit time; 0 is the plain flow.
+    """
+
+    churn: float
+
+    def euler(self, t: Timestep, step: Timestep) -> Transition:
+        """Euler step of the flow, which takes the colour as constant under the fault ``velocity``."""
+        if "velocity" not in self.faults:
+            return super().euler(t, step)
+        a, h = self.signal(t), _column(step)
+        a_slope = -1 / self.timesteps
+        s_slope_over_s = 1 / _column(t)
+        return Transition(h * (a_slope - a * s_slope_over_s), 1 + h * s_slope_over_s, 0 * h)
+
+    def transition(self, t: Timestep, s: Timestep, **options: Any) -> Transition:
+        """As for every process, but ``euler`` adds the published noise, with or without its drift."""
+        step = super().transition(t, s, **options)
+        if options.get("method") != "euler" or self.churn == 0:
+            return step
+        duration = (_column(t) - _column(s)) / self.timesteps
+        u = _column(t) / self.timesteps
+        noise = self.churn * duration.sqrt() * self.noise(t) / u
+        if "score" in self.faults:
+            return step._replace(noise=noise)
+        # (churn^2 / 2) Sigma score, with Sigma = (s / u)^2 and score = -(x_t - a x0_hat) / s^2
+        drift = duration * (self.churn / u).square() / 2
+        return Transition(step.sample + drift * self.signal(t), step.state - drift, noise)
+
+
+@dataclass(frozen=True, eq=False)
+class ReleasedFans(PublishedFans):
+    """DDPM with weights that sum to 1, ``x_t = a_t x_0 + sigma_t sqrt(w_b(t)) eps``; use ``ancestral``.
+
+    The fault ``double_sigma`` has ``sigma_t^2`` for ``sigma_t``.
+    """
+
+    def transition(self, t: Timestep, s: Timestep, **options: Any) -> Transition:
+        """As for every process, but ``ancestral`` is DDPM's scalar step with shaped noise."""
+        if options.get("method") != "ancestral":
+            return super().transition(t, s, **options)
+        a_t, a_s = self.signal(t), self.signal(s)
+        alpha, variance = (a_t / a_s).square(), 1 - a_t.square()  # variance is sigma_t^2
+        pull = (1 - alpha) / variance  # on the network's (x_t - a_t x_0) / sigma_t
+        added = pull * (1 - a_s.square())
+        power = 2 if "double_sigma" in self.faults else 1
+        level = (added / variance).sqrt() ** power * self.noise(t)
+        return Transition(pull * a_t / alpha.sqrt(), (1 - pull) / alpha.sqrt(), level)
+
+
+def fans_as_published(
+    spectrum: Spectrum,
+    *,
+    size: Size,
+    timesteps: int = 1000,
+    release: Release = "article",
+    faults: Collection[Fault] | None = None,
+    alpha: float = 0.5,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+    ramp: Ramp = "linear",
+    guardrail: float = 0.15,
+    bands: int | None = None,
+    churn: float = 0.0,
+) -> PublishedFans:
+    """FANS with its published faults, all of them unless ``faults`` says which.
+
+    Args:
+        spectrum: power of the data per coefficient, (H, W//2 + 1).
+        size: (H, W) of the images.
+        timesteps: T.
+        release: ``"article"`` (flow matching, sample with ``method="euler"``) or ``"code"`` (DDPM with the
+            cosine schedule, sample with ``method="ancestral"``).
+        faults: names from ``FAULTS[release]``; ``()`` is the repaired method.
+        alpha, beta, gamma, ramp: of the band weights, as in ``fans``.
+        guardrail: share of the time axis with equal band powers, ``"article"`` only.
+        bands: number of rings, 8 up to frequency 0.5 (article) or 5 up to the corner (code) unless given.
+        churn: level of the sampler's noise, ``"article"`` only; the article does not state its own.
+
+    Raises:
+        ValueError: a fault that the release does not have.
+    """
+    if release not in get_args(Release):
+        raise ValueError(f"release={release!r}: must be one of {', '.join(get_args(Release))}")
+    chosen = FAULTS[release] if faults is None else frozenset(faults)
+    if not chosen <= FAULTS[release]:
+        raise ValueError(f"faults={sorted(chosen)}: the {release} has {', '.join(sorted(FAULTS[release]))}")
+    weights: dict[str, Any] = {"alpha": alpha, "beta": beta, "gamma": gamma, "ramp": ramp}
+    if release == "article":
+        rings = partition(size, 8 if bands is None else bands, corners="cut")
+        return _article(spectrum, rings, timesteps, chosen, weights, guardrail, churn)
+    return _code(spectrum, partition(size, 5 if bands is None else bands), timesteps, chosen, weights)
+
+
+def _article(
+    spectrum: Spectrum,
+    rings: Bands,
+    timesteps: int,
+    faults: frozenset[Fault],
+    weights: dict[str, Any],
+    knee: float,
+    churn: float,
+) -> ArticleFans:
+    fraction = torch.tensor(rings.count, dtype=torch.float64) / (rings.size[0] * rings.size[1])
+    shaped = torch.softmax(band_scores(band_shares(spectrum, rings), timesteps, **weights), -1)
+    unshaped = torch.full_like(fraction, 1 / len(fraction)) if "guardrail" in faults else fraction
+    mixed = unshaped + guard(timesteps, knee) * (shaped - unshaped)  # (T + 1, B)
+    # outside all bands the index is -1, which takes the last
+    colour = (mixed / fraction).sqrt()[:, torch.from_numpy(rings.index)]
+    a, s = (level[:, None, None] for level in rectified(timesteps))
+    return ArticleFans("FANS (article)", rings.size, a, s * colour, faults, churn)
+
+
+def _code(
+    spectrum: Spectrum, rings: Bands, timesteps: int, faults: frozenset[Fault], weights: dict[str, Any]
+) -> ReleasedFans:
+    weights["beta"] /= len(rings.count)  # the code's inverse-power weights have sum 1, not mean 1
+    shaped = torch.softmax(band_scores(band_shares(spectrum, rings), timesteps, **weights), -1)
+    colour = shaped.flip(0).sqrt()[:, torch.from_numpy(rings.index)]  # its ramp runs with the noise
+    signal = cosine(timesteps, start=0.008 / 1.008).signal
+    alpha = (signal[1:] / signal[:-1]).square().clamp(min=0.001)
+    alpha_bar = torch.cat([alpha.new_ones(1), alpha.cumprod(0)])[:, None, None]
+    level = 1 - alpha_bar if "double_sigma" in faults else (1 - alpha_bar).sqrt()
+    return ReleasedFans("FANS (code)", rings.size, alpha_bar.sqrt(), level * colour, faults)
+
+
+def _column(t: Timestep) -> Tensor:
+    return torch.as_tensor(t, dtype=torch.float64)[..., None, None]

@@ -1,0 +1,56 @@
+"""Options of a process that validation chooses from a grid."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fans.experiments.config import Arm, Denoising, Options
+from fans.experiments.data import images_of
+from fans.experiments.kinds import run_of
+from fans.experiments.machine import on_main, one_thread, processes
+from fans.experiments.run import Measure, read, slug
+from fans.training import checkpoints
+
+GRID_SEED = 100  # of the runs of a grid
+
+
+def choose(experiment: Denoising, folder: Path, arm: Arm) -> tuple[Options, list[Measure]]:
+    """The options of a grid whose samples come closest to the validation images, and all distances."""
+    done, accelerator = folder / f"grid-{slug(arm)}.json", processes()
+    distances: list[tuple[float, float]] = on_main(accelerator, partial(_distances, done))
+    with one_thread(unless_cuda=True):
+        for options in arm.grid[len(distances) :]:
+            run = run_of(
+                experiment, replace(arm, options=options, grid=()), GRID_SEED, options, folder.parent
+            )
+            images = images_of(experiment.data, experiment.samples)
+            trainer = run.trainer(images, None, steps=experiment.grid_steps)
+            trainer.run()
+            distances.append(on_main(accelerator, partial(run.distance, trainer, images)))
+            on_main(accelerator, partial(checkpoints.write, done, json.dumps(distances).encode()))
+    best = arm.grid[int(np.argmin([value for value, _ in distances]))]
+    return best, [_grid_row(experiment, arm, *pair) for pair in zip(arm.grid, distances, strict=True)]
+
+
+def _distances(done: Path) -> list[tuple[float, float]]:
+    """Those of the first options of a grid, from an earlier call."""
+    try:
+        found: list[tuple[float, float]] = read(done, json.loads)
+    except (FileNotFoundError, ValueError):
+        return []
+    return found
+
+
+def _grid_row(experiment: Denoising, arm: Arm, options: Options, distance: tuple[float, float]) -> Measure:
+    return Measure(
+        f"{arm.name} {' '.join(f'{key}={value:g}' for key, value in options.items())}",
+        GRID_SEED,
+        experiment.grid_steps,
+        experiment.sampler_steps[0],
+        f"FD_{experiment.features[-1]}",
+        distance[0],
+        floor=distance[1],
+    )

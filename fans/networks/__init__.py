@@ -1,0 +1,27 @@
+"""Networks that predict images or noise.
+
+>>> from fans import networks
+>>> networks.preset("cpu").widths
+(16, 32, 32)
+"""
+
+from fans.diffusion.preconditioning import Preconditioned
+from fans.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from fans.networks.linear import LinearDenoiser
+from fans.networks.unet import Preset, UNet, UNetConfig, preset
+from fans.networks.wavelet_unet import WaveletUNet, WaveletUNetConfig
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "LinearDenoiser",
+    "Preconditioned",
+    "Preset",
+    "UNet",
+    "UNetConfig",
+    "WaveletUNet",
+    "WaveletUNetConfig",
+    "preset",
+]
