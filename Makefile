@@ -53,7 +53,7 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -W error tests
+	$(BIN)/pytest -q -W error tests/unit
 	$(BIN)/pytest -q --nbval --nbval-sanitize-with=tests/nbval-sanitize.cfg --nbval-cell-timeout=300 notebooks
 
 notebooks: $(STAMP)

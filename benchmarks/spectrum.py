@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from yardsticks import GATES, Estimator, Radial, sort_and_cumsum, timings
 
 from fans.spectrum import radial_spectrum
+from yardsticks import GATES, Estimator, Radial, sort_and_cumsum, timings
 
 OUTPUT = Path(__file__).with_suffix(".json")
 N = 64

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from spectralbook import figures
-
 from fans import images, spectrum
+from spectralbook import figures
 
 COVER = Path(__file__).resolve().parents[1] / "book/_static/cover.png"
 

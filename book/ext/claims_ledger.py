@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from docutils import nodes
-from spectralbook.claims import KINDS, Claim, load
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
+
+from spectralbook.claims import KINDS, Claim, load
 
 LOGGER = logging.getLogger(__name__)
 HEADINGS = {"Claim": 8, "What the source says": 34, "Verdict": 16, "What the chapter finds": 42}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from spectralbook import figures
 
 from fans import filters, spectrum
+from spectralbook import figures
 
 # Pictures are drawn in single precision, positions pass through the figure's transforms in double.
 SINGLE = 1e-6

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from victims import until, victims
 
 from fans import experiments
 from fans.diffusion import losses, streams, wiener
@@ -30,9 +29,10 @@ from fans.experiments.denoising import DenoisingRun
 from fans.experiments.kinds import run_of
 from fans.experiments.results import StaleError, fingerprint
 from fans.experiments.run import outcome
+from victims import until, victims
 
 CALL = import_module("fans.experiments.reproduce")  # the package gives the function of that name
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 PUBLISHED = sorted(path.name for path in RESULTS.glob("[!.]*") if path.is_dir())
 OTHERS = [name for name in experiments.names("cpu") if name not in PUBLISHED] or ["terms-0"]

@@ -7,10 +7,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from spectralbook import figures
 
 from fans import spectrum
 from fans.wavelets import Bands, dwt2, wavedec2
+from spectralbook import figures
 
 N = 16
 GRAY, ORANGE = "#777777", figures.COLOURS[1].lower()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 import refresh
 
 NOTEBOOKS = sorted(refresh.NOTEBOOKS.glob("*.md"))

@@ -21,10 +21,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from scipy.optimize import lsq_linear
 from skimage.color import deltaE_ciede2000, rgb2lab
-from spectralbook import figures
-from spectralbook.figures.base import label_ends, spread
 
 from fans import spectrum
+from spectralbook import figures
+from spectralbook.figures.base import label_ends, spread
 
 TERMS = ("sampler", "gain", "stray")
 METHODS = ("nearest", "bilinear", "zeros", "shuffle")

@@ -14,6 +14,9 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fans import images, spectrum
+from fans.spectrum import RadialSpectrum, radial_spectrum
 from yardsticks import (
     GATES,
     Estimator,
@@ -29,9 +32,6 @@ from yardsticks import (
     timings,
     white_noise_is_one,
 )
-
-from fans import images, spectrum
-from fans.spectrum import RadialSpectrum, radial_spectrum
 
 SIZES: list[Size] = [(15, 15), (16, 16), (31, 31), (32, 32), (64, 64), (48, 64)]
 # Rounding errors of an FFT grow as eps * log2(n) and stay below 20 eps here; summing a ring adds as much

@@ -1,4 +1,5 @@
 import pytest
+
 from spectralbook import claims
 from spectralbook.claims import ClaimError, load, verdict
 

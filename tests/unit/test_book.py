@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cache
 import pytest
 import yaml
+
+import cache
 from spectralbook.claims import Claim, Kind, Verdict
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = [Claim("A1", "One < two.", "the post", "one"), Claim("A2", "Two.", "the post", "two")]
 LEDGER = """\
 Ledger

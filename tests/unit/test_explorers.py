@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
+
 from spectralbook import explorers
 
 ALT = 'Field of exponent <{alpha}> & "{window}" window'

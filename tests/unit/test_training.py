@@ -16,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from test_process import CLEAR, FAMILIES, families, impulse, power_law_spectrum
 from torch import Tensor, nn
-from victims import until, victims
 
 from fans import diffusion
 from fans.diffusion import Prediction, filtered, losses
@@ -34,6 +33,7 @@ from fans.training import (
     order,
     timesteps,
 )
+from victims import until, victims
 
 SIZE = (8, 8)
 SPECTRUM = power_law_spectrum(SIZE)

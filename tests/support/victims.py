@@ -12,8 +12,8 @@ from pathlib import Path
 # Imports a module once, and forks for every line it reads: the argument of a function of that module.
 SERVER = """
 import os, sys
-sys.path.insert(0, sys.argv[1])
-function = getattr(__import__(sys.argv[2]), sys.argv[3])
+sys.path[:0] = sys.argv[3:]
+function = getattr(__import__(sys.argv[1]), sys.argv[2])
 print("ready", flush=True)
 for line in sys.stdin:
     pid = os.fork()
@@ -33,7 +33,8 @@ def victims(module: str, function: str) -> Iterator[Callable[[Path, Callable[[],
     Yields:
         ``kill(folder, wait)``: whether the victim was killed; if not, it had finished.
     """
-    command = [sys.executable, "-c", SERVER, str(Path(__file__).parent), module, function]
+    support = Path(__file__).parent
+    command = [sys.executable, "-c", SERVER, module, function, str(support), str(support.parent / "unit")]
     server = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **ONE_THREAD}
     )
