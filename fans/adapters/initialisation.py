@@ -29,7 +29,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fans._validation import require
+from fans._validation import known, whole
 from fans.adapters.quantisation import loftq, nf4, truncated_svd
 
 __all__ = ["METHODS", "QUANTISED", "Adapter", "Method", "initialise"]
@@ -114,16 +114,21 @@ def initialise(
     >>> bool(torch.allclose(adapter.weight, W, atol=1e-6)), adapter.trainable
     (True, 20)
     """
-    require(method in METHODS, f"method={method!r}: must be one of {', '.join(METHODS)}")
-    require(W.ndim == 2, f"W has shape {tuple(W.shape)}: must be a matrix (m, n)")
-    require(1 <= rank <= min(W.shape), f"rank={rank}: must be from 1 to {min(W.shape)} for this matrix")
-    if method in ("eva", "corda"):
-        require(inputs is not None, f"{method} needs `inputs`, (N, {W.shape[1]}) inputs of the layer")
-    if inputs is not None:
-        fits = inputs.ndim == 2 and inputs.shape[1] == W.shape[1]
-        require(fits, f"inputs have shape {tuple(inputs.shape)}: must be (N, {W.shape[1]})")
+    known("method", method, METHODS)
+    _check(W, method, rank, inputs)
     scaling = (rank if alpha is None else alpha) / rank
     return _BY_NAME[method](_Given(W.detach(), rank, scaling, generator, inputs))
+
+
+def _check(W: Tensor, method: Method, rank: int, inputs: Tensor | None) -> None:
+    if W.ndim != 2:
+        raise ValueError(f"W has shape {tuple(W.shape)}: give a matrix (m, n)")
+    if whole("rank", rank, low=1) > min(W.shape):
+        raise ValueError(f"rank must be at most {min(W.shape)} for a matrix {tuple(W.shape)}, got {rank}")
+    if method in ("eva", "corda") and inputs is None:
+        raise ValueError(f"{method} needs inputs of the layer: give inputs=, (N, {W.shape[1]})")
+    if inputs is not None and (inputs.ndim != 2 or inputs.shape[1] != W.shape[1]):
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}: give (N, {W.shape[1]})")
 
 
 def _zeros(x: _Given) -> tuple[Tensor, Tensor]:

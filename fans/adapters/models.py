@@ -75,7 +75,12 @@ def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
         "fullatt_block_indexes": list(range(_DEPTH)),
     }
     rope = {"rope_type": "default", "mrope_section": [4, 4, 4], "rope_theta": 10_000.0}
-    special = {"image_token_id": 0, "vision_start_token_id": 1, "vision_end_token_id": 2, "video_token_id": -1}
+    special = {
+        "image_token_id": 0,
+        "vision_start_token_id": 1,
+        "vision_end_token_id": 2,
+        "video_token_id": -1,
+    }
     config = hf.Qwen2_5_VLConfig(
         vision_config=vision, text_config={**_TEXT, "rope_parameters": rope}, **special
     )
@@ -112,9 +117,13 @@ def speak(model: nn.Module, words: Tensor, visual: Tensor) -> Tensor:
     """Logits (B, L, V) of the next word, with `visual` (B, 9, D) in the places of the cells."""
     embedded = model.get_input_embeddings()(words).clone()
     embedded[:, 1 : 1 + PATCHES] = visual
-    places = _places(words.shape[1]) if hasattr(model.model, "language_model") else torch.arange(words.shape[1])
+    places = (
+        _places(words.shape[1]) if hasattr(model.model, "language_model") else torch.arange(words.shape[1])
+    )
     hidden = text_model(model)(
-        inputs_embeds=embedded, position_ids=places.expand(*places.shape[:-2], len(words), -1), use_cache=False
+        inputs_embeds=embedded,
+        position_ids=places.expand(*places.shape[:-2], len(words), -1),
+        use_cache=False,
     )
     return model.lm_head(hidden.last_hidden_state)
 

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from fans._validation import require
+from fans._validation import whole
 
 __all__ = ["loftq", "nf4", "nf4_levels", "quantisation_error", "truncated_svd"]
 
@@ -41,7 +41,7 @@ def nf4(W: Tensor, *, block: int = 64) -> Tensor:
     >>> nf4(torch.tensor([0.5, -2.0, 0.1]))
     tensor([ 0.4922, -2.0000,  0.1592])
     """
-    require(block >= 1, f"block={block}: must be at least 1")
+    whole("block", block, low=1)
     flat = W.detach().float().flatten()
     padded = torch.nn.functional.pad(flat, (0, -len(flat) % block)).reshape(-1, block)
     largest = padded.abs().amax(1, keepdim=True)
@@ -80,7 +80,7 @@ def loftq(W: Tensor, rank: int, *, iterations: int = 1) -> tuple[Tensor, Tensor,
     >>> bool((W - Q - B @ A).norm() < (W - nf4(W)).norm())
     True
     """
-    require(iterations >= 1, f"iterations={iterations}: must be at least 1")
+    whole("iterations", iterations, low=1)
     low_rank = torch.zeros_like(W)
     for _ in range(iterations):
         Q = nf4(W - low_rank)

@@ -38,11 +38,13 @@ class Scenes(NamedTuple):
         pictures: (B, 3, 24, 24) in [-1, 1].
         words: (B, LENGTH), the prompt, the answer and full stops after it; cells have the word ``image``.
         asked: (B,), which of the questions.
+        contents: (B, 9, 2), shape and colour in every cell, counted from 1; 0 where there is nothing.
     """
 
     pictures: Tensor
     words: Tensor
     asked: Tensor
+    contents: Tensor
 
     @property
     def labels(self) -> Tensor:
@@ -56,9 +58,7 @@ class Scenes(NamedTuple):
         return torch.cat([torch.full_like(self.words[:, :PROMPT], -100), answer.masked_fill(ended, -100)], 1)
 
 
-def draw(
-    count: int, generator: torch.Generator, *, task: Task = "first", split: Split = "train"
-) -> Scenes:
+def draw(count: int, generator: torch.Generator, *, task: Task = "first", split: Split = "train") -> Scenes:
     """Draw pictures with an instruction each.
 
     Args:
@@ -78,14 +78,19 @@ def draw(
         if given not in known:
             raise ValueError(f"{name}={given!r}: must be one of {', '.join(known)}")
     allowed = _pairs() if task == "first" and split != "held-out" else _pairs(held_out=split == "held-out")
-    shape, colour = _objects(allowed[torch.randint(0, len(allowed), (count,), generator=generator)], generator)
+    shape, colour = _objects(
+        allowed[torch.randint(0, len(allowed), (count,), generator=generator)], generator
+    )
     cells = torch.rand(count, PATCHES, generator=generator).argsort(1)[:, : len(NUMBERS)]
     number = torch.randint(1, len(NUMBERS) + 1, (count,), generator=generator)
     asked = torch.randint(0, 4, (count,), generator=generator) if task == "first" else torch.full((count,), 4)
     present = torch.arange(len(NUMBERS)) < number[:, None]
     pictures = _paint(shape, colour, cells, present, generator, shifted=task == "shifted")
     words = _instruct(asked, shape[:, 0], colour[:, 0], cells[:, 0], number)
-    return Scenes(pictures, words, asked)
+    named = (torch.stack([shape, colour], -1) + 1) * present[..., None]
+    contents = torch.zeros(count, PATCHES, 2, dtype=torch.long)
+    contents.scatter_(1, cells[..., None].expand(-1, -1, 2), named)
+    return Scenes(pictures, words, asked, contents)
 
 
 def _pairs(*, held_out: bool | None = None) -> Tensor:
@@ -123,7 +128,13 @@ def _palette(shifted: bool) -> Tensor:
 
 
 def _paint(
-    shape: Tensor, colour: Tensor, cells: Tensor, present: Tensor, generator: torch.Generator, *, shifted: bool
+    shape: Tensor,
+    colour: Tensor,
+    cells: Tensor,
+    present: Tensor,
+    generator: torch.Generator,
+    *,
+    shifted: bool,
 ) -> Tensor:
     """Objects on a noisy ground, each at a random place in its cell."""
     count = len(shape)

@@ -1,0 +1,61 @@
+"""Pretraining of a small vision-language model on the first task."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fans.adapters.models import Architecture, build, see, speak
+from fans.adapters.scenes import COLOURS, PATCHES, SHAPES, Scenes, draw
+
+__all__ = ["GAINS", "pretrain"]
+
+GAINS = (1.0, 2.0, 3.0)  # variances of the visual tokens that the model comes to know
+_PARTS = (len(SHAPES) + 1, len(COLOURS) + 1, PATCHES)
+
+
+def pretrain(
+    architecture: Architecture, *, steps: int = 1600, batch: int = 32, rate: float = 2e-3, seed: int = 0
+) -> nn.Module:
+    """A model that answers questions about colours, shapes, places and numbers.
+
+    A linear reading of every visual token has to name shape, colour and place of its cell, as a vision encoder
+    that was trained on captions can; without it the model learns ten times as slowly. The variance of the visual
+    tokens is one of ``GAINS`` times what it is, by chance for each example, so that none of them is new to the
+    model.
+
+    >>> model = pretrain("idefics3", steps=1, batch=2)
+    """
+    model = build(architecture, seed=seed)
+    width = model.get_input_embeddings().embedding_dim
+    reading = nn.Linear(width, sum(_PARTS))
+    parameters = [*model.parameters(), *reading.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        warm = min(1.0, (step + 1) / 100)
+        optimizer.param_groups[0]["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+        scenes = draw(batch, generator)
+        gain = torch.tensor(GAINS)[torch.randint(len(GAINS), (batch, 1, 1), generator=generator)]
+        visual = see(model, scenes.pictures)
+        logits = speak(model, scenes.words, visual * gain.sqrt())[:, :-1]
+        loss = cross_entropy(logits.flatten(0, 1), scenes.labels[:, 1:].flatten(), ignore_index=-100)
+        loss = loss + _read(reading(visual), scenes)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+def _read(read: Tensor, scenes: Scenes) -> Tensor:
+    """Cross-entropy of shape, colour and place of every cell, read (B, 9, 5 + 7 + 9) from its token."""
+    shape, colour, place = read.flatten(0, 1).split(_PARTS, -1)
+    where = torch.arange(PATCHES).repeat(len(scenes.pictures))
+    contents = scenes.contents.flatten(0, 1)
+    return (
+        cross_entropy(shape, contents[:, 0])
+        + cross_entropy(colour, contents[:, 1])
+        + cross_entropy(place, where)
+    )
