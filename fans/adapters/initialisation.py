@@ -107,7 +107,7 @@ def initialise(
         inputs: (N, n) inputs of the layer, for ``eva`` and ``corda``.
 
     Raises:
-        ValueError: no such method, a rank that the matrix does not have, or inputs missing or of another width.
+        ValueError: no such method, a rank that the matrix does not have, or no inputs of its width.
 
     >>> W = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     >>> adapter = initialise(W, "pissa", rank=2)

@@ -7,7 +7,7 @@ their places into logits. A model whose vision part is frozen sees every picture
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fans.adapters.scenes import PATCHES, VOCABULARY
 
@@ -26,12 +26,12 @@ _TEXT = {
     "bos_token_id": None,
     "eos_token_id": None,
     "pad_token_id": None,
-    "initializer_range": 0.08,  # about the inverse root of the width; the usual 0.02 learns slowly at this size
+    "initializer_range": 0.08,  # the usual 0.02 learns slowly at this width
 }
 _WIDTH, _DEPTH, _HEADS, _PATCH, _MERGE, _SIDE = 64, 2, 4, 4, 2, 6  # vision; patches and how many make a token
 
 
-def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
+def build(architecture: Architecture, *, seed: int = 0) -> Any:
     """A model with random weights, about 0.6 million of them.
 
     Raises:
@@ -87,13 +87,13 @@ def build(architecture: Architecture, *, seed: int = 0) -> nn.Module:
     return hf.Qwen2_5_VLForConditionalGeneration(config)
 
 
-def text_model(model: nn.Module) -> nn.Module:
+def text_model(model: Any) -> Any:
     """The language part of a model, behind its words' embedding."""
     inner = model.model
     return inner.language_model if hasattr(inner, "language_model") else inner.text_model
 
 
-def see(model: nn.Module, pictures: Tensor) -> Tensor:
+def see(model: Any, pictures: Tensor) -> Tensor:
     """Visual tokens (B, 9, D) of pictures (B, 3, 24, 24)."""
     count = len(pictures)
     if hasattr(model.model, "language_model"):
@@ -101,7 +101,8 @@ def see(model: nn.Module, pictures: Tensor) -> Tensor:
         tokens = model.model.visual(_flat_patches(pictures), grid_thw=grid).pooler_output
     else:
         tokens = torch.stack(list(model.model.get_image_features(pictures[:, None]).pooler_output))
-    return tokens.reshape(count, PATCHES, -1)
+    shown: Tensor = tokens.reshape(count, PATCHES, -1)
+    return shown
 
 
 def _flat_patches(pictures: Tensor) -> Tensor:
@@ -113,7 +114,7 @@ def _flat_patches(pictures: Tensor) -> Tensor:
     return x.reshape(count * _SIDE**2, -1)
 
 
-def speak(model: nn.Module, words: Tensor, visual: Tensor) -> Tensor:
+def speak(model: Any, words: Tensor, visual: Tensor) -> Tensor:
     """Logits (B, L, V) of the next word, with `visual` (B, 9, D) in the places of the cells."""
     embedded = model.get_input_embeddings()(words).clone()
     embedded[:, 1 : 1 + PATCHES] = visual
@@ -125,7 +126,8 @@ def speak(model: nn.Module, words: Tensor, visual: Tensor) -> Tensor:
         position_ids=places.expand(*places.shape[:-2], len(words), -1),
         use_cache=False,
     )
-    return model.lm_head(hidden.last_hidden_state)
+    logits: Tensor = model.lm_head(hidden.last_hidden_state)
+    return logits
 
 
 def _places(length: int) -> Tensor:

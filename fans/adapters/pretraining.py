@@ -1,6 +1,7 @@
 """Pretraining of a small vision-language model on the first task."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,20 @@ _PARTS = (len(SHAPES) + 1, len(COLOURS) + 1, PATCHES)
 
 def pretrain(
     architecture: Architecture, *, steps: int = 1600, batch: int = 32, rate: float = 2e-3, seed: int = 0
-) -> nn.Module:
+) -> Any:
     """A model that answers questions about colours, shapes, places and numbers.
 
-    A linear reading of every visual token has to name shape, colour and place of its cell, as a vision encoder
-    that was trained on captions can; without it the model learns ten times as slowly. The variance of the visual
-    tokens is one of ``GAINS`` times what it is, by chance for each example, so that none of them is new to the
-    model.
+    A linear reading of every visual token has to name shape, colour and place of its cell, as one of a vision
+    encoder that was trained on captions can: without it the model learns several times as slowly. The
+    variance of the visual tokens is multiplied by one of ``GAINS``, drawn for each example, so that none of
+    them is new to the model.
+
+    Args:
+        architecture: of ``build``.
+        steps: of training, with a warm-up of 100 and a cosine.
+        batch: examples a step.
+        rate: of learning, at its largest.
+        seed: of weights and data.
 
     >>> model = pretrain("idefics3", steps=1, batch=2)
     """
@@ -43,7 +51,7 @@ def pretrain(
         loss = cross_entropy(logits.flatten(0, 1), scenes.labels[:, 1:].flatten(), ignore_index=-100)
         loss = loss + _read(reading(visual), scenes)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
     return model.eval().requires_grad_(False)
@@ -51,7 +59,7 @@ def pretrain(
 
 def _read(read: Tensor, scenes: Scenes) -> Tensor:
     """Cross-entropy of shape, colour and place of every cell, read (B, 9, 5 + 7 + 9) from its token."""
-    shape, colour, place = read.flatten(0, 1).split(_PARTS, -1)
+    shape, colour, place = torch.split(read.flatten(0, 1), list(_PARTS), -1)
     where = torch.arange(PATCHES).repeat(len(scenes.pictures))
     contents = scenes.contents.flatten(0, 1)
     return (

@@ -68,9 +68,9 @@ def truncated_svd(W: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def loftq(W: Tensor, rank: int, *, iterations: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Quantised base, A and B of LoftQ {cite:p}`li2024loftq`.
 
-    Alternates Q = nf4(W - B A) and B A = the best approximation of rank r to W - Q, from B A = 0. Each half is
-    optimal given the other only where quantisation is to the nearest level in every block; the scale of a
-    block is not optimised, and the error need not fall in every iteration.
+    Alternates Q = nf4(W - B A) and B A = the best approximation of rank r to W - Q, from B A = 0. The second
+    half is optimal given the first. The first is not quite: the scale of a block is its largest weight, and
+    not optimised, so that the error need not fall in every iteration.
 
     Raises:
         ValueError: no iteration.

@@ -1,8 +1,8 @@
 """Pictures with objects, and an instruction about one of them: data for a small vision-language model.
 
-A picture has 3 x 3 cells of 8 x 8 pixels, and up to four objects that differ in shape and in colour. The first
-task asks for a colour, a shape, a place or a number. The second, *shifted* one shows the same objects on a light
-ground, in other hues, calls colours by each other's names, and wants colour and place in one answer.
+A picture has 3 x 3 cells of 8 x 8 pixels, and up to four objects that differ in shape and in colour. The
+first task asks for a colour, a shape, a place or a number. The second, *shifted* one shows objects on
+a light ground, in other hues, calls colours by each other's names, and wants colour and place in one answer.
 Training on the shifted task never asks for one pair of shape and colour in six: these are the held-out test.
 The ground is redder to the bottom and bluer to the right, so that a cell tells where it is.
 """
@@ -65,7 +65,7 @@ def draw(count: int, generator: torch.Generator, *, task: Task = "first", split:
         count: B.
         generator: where they are drawn from.
         task: see the module.
-        split: ``held-out`` asks for the pairs of shape and colour that the shifted task otherwise never asks for.
+        split: ``held-out`` asks for the pairs of shape and colour that the shifted task otherwise leaves out.
 
     Raises:
         ValueError: no such task or split.

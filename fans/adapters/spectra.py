@@ -8,9 +8,10 @@ and one step of gradient descent of rate eta changes the weight, to first order 
 
     dW = -eta s^2 (B B' G + G A' A).
 
-The loss falls by eta times ||dL/dA||^2 + ||dL/dB||^2, where full fine-tuning has eta ||G||^2. In the singular basis
-U, V of W an error along u_i v_j' is therefore corrected at the rate s^2 (u_i' B B' u_i + v_j' A' A v_j),
-which is one for full fine-tuning: a transfer function over singular directions, as a filter has over frequencies.
+The loss falls by eta times ||dL/dA||^2 + ||dL/dB||^2, where full fine-tuning has eta ||G||^2. In the singular
+basis U, V of W an error along u_i v_j' is therefore corrected at the rate
+s^2 (u_i' B B' u_i + v_j' A' A v_j), which is one for full fine-tuning: a transfer function over singular
+directions, as a filter has over frequencies.
 """
 
 from typing import NamedTuple
@@ -72,8 +73,8 @@ class FirstGradient(NamedTuple):
         B: dL/dB, (m, r).
         norm_A: ||dL/dA|| = s ||B' G||.
         norm_B: ||dL/dB|| = s ||G A'||.
-        rate: (norm_A^2 + norm_B^2) / ||G||^2, how much faster the loss falls at first than under full fine-tuning
-            at the same rate of learning.
+        rate: (norm_A^2 + norm_B^2) / ||G||^2, how much faster the loss falls at first than under full
+            fine-tuning at the same rate of learning.
     """
 
     A: Tensor
@@ -126,8 +127,8 @@ def first_step(adapter: Adapter, G: Tensor, *, rate: float, signs: bool = False)
 def rates(adapter: Adapter, W: Tensor) -> tuple[Tensor, Tensor]:
     """Rates of the output and the input side in the singular basis of W, both (min(m, n),).
 
-    The i-th entries are s^2 u_i' B B' u_i and s^2 v_i' A' A v_i; an error along u_i v_j' falls at the sum of the
-    i-th of the first and the j-th of the second.
+    The i-th entries are s^2 u_i' B B' u_i and s^2 v_i' A' A v_i; an error along u_i v_j' falls at the sum of
+    the i-th of the first and the j-th of the second.
 
     >>> from fans.adapters import initialise
     >>> W = torch.diag(torch.tensor([4.0, 1.0]))

@@ -19,6 +19,7 @@ __all__ = ["Adaptation", "Examples", "adapt", "examples", "measure"]
 
 SEED = 7000  # of initialisation and order of the data, plus that of the run
 CALIBRATION = 128  # examples whose activations EVA and CorDA see
+_PICTURE = slice(1, 1 + PATCHES)
 SPLIT_EVERY = 5  # steps from one gradient that is split by modality to the next
 
 
@@ -41,10 +42,12 @@ class Examples(NamedTuple):
 
 
 @torch.no_grad()
-def examples(model: nn.Module, scenes: Scenes) -> Examples:
+def examples(model: Any, scenes: Scenes) -> Examples:
     """Show all pictures to a model once."""
     return Examples(
-        torch.cat([see(model, part) for part in scenes.pictures.split(256)]), scenes.words, scenes.labels
+        torch.cat([see(model, part) for part in torch.split(scenes.pictures, 256)]),
+        scenes.words,
+        scenes.labels,
     )
 
 
@@ -84,13 +87,13 @@ class Adaptation:
         return self.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
 
-def _loss(model: nn.Module, batch: Examples, gain: float) -> Tensor:
+def _loss(model: Any, batch: Examples, gain: float) -> Tensor:
     logits = speak(model, batch.words, batch.visual * gain**0.5)
     return cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=-100)
 
 
 @torch.no_grad()
-def measure(model: nn.Module, given: Examples, *, gain: float = 1.0) -> dict[str, float]:
+def measure(model: Any, given: Examples, *, gain: float = 1.0) -> dict[str, float]:
     """Loss, and the share of answers that are right in every word."""
     logits = speak(model, given.words, given.visual * gain**0.5)[:, :-1]
     labels = given.labels[:, 1:]
@@ -99,7 +102,7 @@ def measure(model: nn.Module, given: Examples, *, gain: float = 1.0) -> dict[str
     return {"loss": float(loss), "accuracy": float(right.float().mean())}
 
 
-def adapt(model: nn.Module, how: Adaptation, train: Examples) -> list[dict[str, float]]:
+def adapt(model: Any, how: Adaptation, train: Examples) -> list[dict[str, float]]:
     """Adapt the language part of a model, in place.
 
     Returns:
@@ -121,7 +124,7 @@ def adapt(model: nn.Module, how: Adaptation, train: Examples) -> list[dict[str, 
         row: dict[str, float] = {}
         with _split(language, row, active=step % SPLIT_EVERY == 0):
             loss = _loss(model, batch, how.gain)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
         row |= {"step": step, "loss": loss.item(), "norm": _norm(parameters)}
         row |= {side: _norm(of) for side, of in factors.items()}
         nn.utils.clip_grad_norm_(parameters, how.clip)
@@ -130,9 +133,7 @@ def adapt(model: nn.Module, how: Adaptation, train: Examples) -> list[dict[str, 
     return history
 
 
-def _prepare(
-    model: nn.Module, language: nn.Module, how: Adaptation, train: Examples, generator: torch.Generator
-) -> None:
+def _prepare(model: Any, language: Any, how: Adaptation, train: Examples, generator: torch.Generator) -> None:
     """Freeze everything but what is adapted."""
     model.requires_grad_(False)
     if how.method == "full":
@@ -146,16 +147,17 @@ def _prepare(
     attach(language, how.method, rank=how.rank, generator=generator, inputs=inputs)
 
 
-def _optimizer(language: nn.Module, parameters: list[nn.Parameter], how: Adaptation) -> torch.optim.Optimizer:
+def _optimizer(language: Any, parameters: list[nn.Parameter], how: Adaptation) -> torch.optim.Optimizer:
     options: dict[str, Any] = {"lr": how.rate, "weight_decay": 0.0}
     if not how.riemannian:
         return torch.optim.AdamW(parameters, **options)
     from peft.optimizers import create_riemannian_optimizer
 
-    return create_riemannian_optimizer(language, torch.optim.AdamW, **options)
+    optimizer: torch.optim.Optimizer = create_riemannian_optimizer(language, torch.optim.AdamW, **options)
+    return optimizer
 
 
-def _parameters_of(model: nn.Module, part: str) -> list[nn.Parameter]:
+def _parameters_of(model: Any, part: str) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if part in name]
 
 
@@ -164,7 +166,7 @@ def _norm(parameters: list[nn.Parameter]) -> float:
 
 
 @contextmanager
-def _split(language: nn.Module, row: dict[str, float], *, active: bool) -> Iterator[None]:
+def _split(language: Any, row: dict[str, float], *, active: bool) -> Iterator[None]:
     """Add to `row` the norms of the two parts of the gradient: from visual tokens, and from all others."""
     totals = {"visual": 0.0, "text": 0.0}
     hooks = []
@@ -173,15 +175,12 @@ def _split(language: nn.Module, row: dict[str, float], *, active: bool) -> Itera
         x = inputs[0].detach()
 
         def back(g: Tensor) -> None:
-            for name, here in (("visual", slice(1, 1 + PATCHES)), ("text", None)):
-                if here is None:
-                    part = torch.einsum("blm,bln->mn", g[:, :1], x[:, :1])
-                    part = part + torch.einsum("blm,bln->mn", g[:, 1 + PATCHES :], x[:, 1 + PATCHES :])
-                else:
-                    part = torch.einsum("blm,bln->mn", g[:, here], x[:, here])
-                totals[name] += float(part.square().sum())
+            whole = torch.einsum("blm,bln->mn", g, x)
+            visual = torch.einsum("blm,bln->mn", g[:, _PICTURE], x[:, _PICTURE])
+            totals["visual"] += float(visual.square().sum())
+            totals["text"] += float((whole - visual).square().sum())
 
-        output.register_hook(back)
+        output.register_hook(back)  # type: ignore[no-untyped-call]
 
     if active:
         trained = [m for m in language.modules() if isinstance(m, nn.Linear) and m.weight.requires_grad]

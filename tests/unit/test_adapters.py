@@ -62,7 +62,7 @@ def parts(model):
 
 
 def after_the_layers():
-    """The stream where peft draws from: the default one, after its two layers have drawn their own weights."""
+    """The stream where peft draws from: the default one, after its two layers have drawn their weights."""
     torch.manual_seed(0)
     nn.Linear(N, R, bias=False), nn.Linear(R, M, bias=False)
     generator = torch.Generator()
