@@ -26,18 +26,18 @@ def linear_layers(model: nn.Module, targets: tuple[str, ...] = TARGETS) -> dict[
 def inputs_of(
     model: nn.Module, run: Callable[[], object], targets: tuple[str, ...] = TARGETS
 ) -> dict[str, Tensor]:
-    """Inputs (N, n) of every target layer while `run` is called once."""
-    seen: dict[str, Tensor] = {}
+    """Inputs (N, n) of every target layer while `run` is called, all passes together."""
+    seen: dict[str, list[Tensor]] = {name: [] for name in linear_layers(model, targets)}
     with _hooked(model, seen, targets), torch.no_grad():
         run()
-    return seen
+    return {name: torch.cat(parts) for name, parts in seen.items()}
 
 
 @contextmanager
-def _hooked(model: nn.Module, seen: dict[str, Tensor], targets: tuple[str, ...]) -> Iterator[None]:
+def _hooked(model: nn.Module, seen: dict[str, list[Tensor]], targets: tuple[str, ...]) -> Iterator[None]:
     def keeper(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0].detach().flatten(0, -2)
+            seen[name].append(inputs[0].detach().flatten(0, -2))
 
         return keep
 

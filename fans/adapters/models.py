@@ -18,7 +18,7 @@ _TEXT = {
     "vocab_size": len(VOCABULARY),
     "hidden_size": 96,
     "intermediate_size": 256,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
@@ -114,10 +114,16 @@ def _flat_patches(pictures: Tensor) -> Tensor:
     return x.reshape(count * _SIDE**2, -1)
 
 
-def speak(model: Any, words: Tensor, visual: Tensor) -> Tensor:
-    """Logits (B, L, V) of the next word, with `visual` (B, 9, D) in the places of the cells."""
-    embedded = model.get_input_embeddings()(words).clone()
-    embedded[:, 1 : 1 + PATCHES] = visual
+def speak(model: Any, words: Tensor, visual: Tensor, gain: Tensor | float = 1.0) -> Tensor:
+    """Logits (B, L, V) of the next word, with `visual` (B, 9, D) in the places of the cells.
+
+    The mean square of a picture's visual tokens is brought to `gain`, a number or (B, 1, 1), times that of
+    the words' embeddings, so that the ratio of the two modalities is what is asked for.
+    """
+    table = model.get_input_embeddings()
+    ratio = table.weight.detach().square().mean() / visual.detach().square().mean((1, 2), keepdim=True)
+    embedded = table(words).clone()
+    embedded[:, 1 : 1 + PATCHES] = visual * (ratio * gain) ** 0.5
     places = (
         _places(words.shape[1]) if hasattr(model.model, "language_model") else torch.arange(words.shape[1])
     )

@@ -47,7 +47,7 @@ def pretrain(
         scenes = draw(batch, generator)
         gain = torch.tensor(GAINS)[torch.randint(len(GAINS), (batch, 1, 1), generator=generator)]
         visual = see(model, scenes.pictures)
-        logits = speak(model, scenes.words, visual * gain.sqrt())[:, :-1]
+        logits = speak(model, scenes.words, visual, gain)[:, :-1]
         loss = cross_entropy(logits.flatten(0, 1), scenes.labels[:, 1:].flatten(), ignore_index=-100)
         loss = loss + _read(reading(visual), scenes)
         optimizer.zero_grad()

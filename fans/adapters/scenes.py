@@ -1,8 +1,8 @@
 """Pictures with objects, and an instruction about one of them: data for a small vision-language model.
 
 A picture has 3 x 3 cells of 8 x 8 pixels, and up to four objects that differ in shape and in colour. The
-first task asks for a colour, a shape, a place or a number. The second, *shifted* one shows objects on
-a light ground, in other hues, calls colours by each other's names, and wants colour and place in one answer.
+first task asks for a colour, a shape, a place or a number. The second, *shifted* one shows objects on a
+lighter ground, in other hues, calls colours by each other's names, and wants colour and place in one answer.
 Training on the shifted task never asks for one pair of shape and colour in six: these are the held-out test.
 The ground is redder to the bottom and bluer to the right, so that a cell tells where it is.
 """
@@ -138,7 +138,7 @@ def _paint(
 ) -> Tensor:
     """Objects on a noisy ground, each at a random place in its cell."""
     count = len(shape)
-    ground = 0.7 if shifted else 0.1
+    ground = 0.3 if shifted else 0.1
     grid = ground + 0.05 * torch.randn(count, 3, 3, 3, CELL, CELL, generator=generator)
     slope = torch.tensor([-0.1, 0.0, 0.1])
     grid[:, 0] += slope[:, None, None, None]
