@@ -63,7 +63,8 @@ def attach(
 ) -> dict[str, Adapter]:
     """Put peft's adapters into the target layers of a model, in place, and initialise them.
 
-    All other weights are frozen.
+    All other weights are frozen. Factors are of single precision, computed from weights in single precision; the
+    base is of the precision that the weights have.
 
     Args:
         model: that is changed.
@@ -88,7 +89,7 @@ def attach(
         )
     made = {
         name: initialise(
-            W,
+            W.float(),
             method,
             rank=rank,
             alpha=alpha,
@@ -101,7 +102,7 @@ def attach(
     config = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, target_modules=list(targets))
     inject_adapter_in_model(config, model)
     for name, layer in adapted_layers(model).items():
-        layer.base_layer.weight.data = made[name].base.clone()
+        layer.base_layer.weight.data = made[name].base.to(weights[name].dtype, copy=True)
         layer.lora_A["default"].weight.data = made[name].A.clone()
         layer.lora_B["default"].weight.data = made[name].B.clone()
     return made
