@@ -1,11 +1,15 @@
 """The configurations at real scale, with tiny random models of the same classes."""
 
+import json
+from importlib.resources import files
+
 import numpy as np
 import pytest
 import torch
 import transformers as hf
+import yaml
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from fans.adapters import hub
 from fans.adapters.models import text_model
@@ -19,7 +23,14 @@ TEXT = {
     "num_key_value_heads": 1,
 }
 QWEN_WORDS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<|end|>")
-LLAMA_WORDS = ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|image|>", "<|end|>")
+LLAMA_WORDS = (
+    "<|begin_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|image|>",
+    "<|end|>",
+)
 
 
 def tokenizer(special):
@@ -27,6 +38,7 @@ def tokenizer(special):
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     made = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[]))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
     made.add_special_tokens(list(special))
     return hf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<|end|>")
 
@@ -71,8 +83,8 @@ def llama():
             "vocab_size": len(words),
             "cross_attention_layers": [1],
             "pad_token_id": ids["<|end|>"],
-            "bos_token_id": None,
-            "eos_token_id": None,
+            "bos_token_id": ids["<|begin_of_text|>"],
+            "eos_token_id": ids["<|eot_id|>"],
         },
         vision_config={
             "hidden_size": 16,
@@ -140,9 +152,9 @@ def test_adapters_in_half_precision_start_at_the_base_models_loss(made):
     model, read = made
     model = model.to(torch.bfloat16)
     draw = hub.drawing(model, read, rows(), batch=4)
-    before = float(draw(torch.Generator().manual_seed(0))[0])
+    before = draw(torch.Generator().manual_seed(0))[0].item()
     adapt(text_model(model), Adaptation("pissa", rank=2, steps=0), draw)
-    after = float(draw(torch.Generator().manual_seed(0))[0])
+    after = draw(torch.Generator().manual_seed(0))[0].item()
     # bfloat16 has 8 bits: the residual is rounded by at most 2^-9 of itself, and logits of order 1 by as much.
     assert after == pytest.approx(before, rel=2**-7)
 
@@ -152,3 +164,38 @@ def test_unknown_names_are_told():
         hub.reader("llava", None, None)
     with pytest.raises(ValueError, match=r"must be one of qwen2.5-vl-7b, llama-3.2-11b-vision"):
         hub.load_model("qwen")
+
+
+LLAMAFACTORY = files("fans.adapters").joinpath("llamafactory")
+PUBLISHED = json.loads(LLAMAFACTORY.joinpath("arguments.json").read_text())
+
+
+def unknown(configuration):
+    """Arguments of a configuration that the framework does not have, and values that it does not allow."""
+    names = {*PUBLISHED["arguments"], *PUBLISHED["trainer_arguments_of_its_examples"]}
+    wrong = [name for name in configuration if name not in names]
+    chosen = {name: configuration.get(name) for name in PUBLISHED["choices"]}
+    return wrong + [
+        name for name, v in chosen.items() if v is not None and v not in PUBLISHED["choices"][name]
+    ]
+
+
+@pytest.mark.parametrize("model", hub.MODELS)
+@pytest.mark.parametrize("arm", ["full", "lora", "pissa", "qlora", "loftq"])
+def test_configurations_have_the_published_arguments(model, arm):
+    found = yaml.safe_load(LLAMAFACTORY.joinpath(f"{model}-{arm}.yaml").read_text())
+    assert not unknown(found)
+    assert found["dataset"] in PUBLISHED["datasets"]
+    # The sources' run, with a number of steps that a batch can give.
+    assert found["max_samples"] == hub.Instructions().count
+    assert arm == "loftq" or found["model_name_or_path"] == hub.MODELS[model]
+    assert arm == "full" or found["lora_alpha"] == found["lora_rank"] == 8
+    assert ("pissa_iter" in found) == (arm == "pissa")
+    assert ("quantization_bit" in found) == (arm in ("qlora", "loftq"))
+
+
+def test_other_arguments_would_be_found():
+    assert unknown({"eva_init": True, "finetuning_type": "eva", "lora_rank": 8}) == [
+        "eva_init",
+        "finetuning_type",
+    ]
