@@ -63,8 +63,8 @@ def attach(
 ) -> dict[str, Adapter]:
     """Put peft's adapters into the target layers of a model, in place, and initialise them.
 
-    All other weights are frozen. Factors are of single precision, computed from weights in single precision; the
-    base is of the precision that the weights have.
+    All other weights are frozen. Factors are of single precision, and computed in it; the base is of the
+    precision that the weights have.
 
     Args:
         model: that is changed.

@@ -185,7 +185,7 @@ def _first_exchange(row: Mapping[str, Any]) -> tuple[Any, str, str]:
 
 
 def drawing(model: Any, read: Reader, rows: Sequence[Mapping[str, Any]], *, batch: int) -> Draw:
-    """The loss of a random batch of instructions, for ``adapt``; `rows` as ``load_instructions`` gives them."""
+    """The loss of a random batch of instructions, for ``adapt``; `rows` as of ``load_instructions``."""
     device = next(model.parameters()).device
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -155,7 +155,7 @@ def test_adapters_in_half_precision_start_at_the_base_models_loss(made):
     before = draw(torch.Generator().manual_seed(0))[0].item()
     adapt(text_model(model), Adaptation("pissa", rank=2, steps=0), draw)
     after = draw(torch.Generator().manual_seed(0))[0].item()
-    # bfloat16 has 8 bits: the residual is rounded by at most 2^-9 of itself, and logits of order 1 by as much.
+    # bfloat16 has 8 bits: the residual is rounded by at most 2^-9 of itself, logits of order 1 by as much.
     assert after == pytest.approx(before, rel=2**-7)
 
 
