@@ -17,7 +17,7 @@ _PARTS = (len(SHAPES) + 1, len(COLOURS) + 1, PATCHES)
 
 
 def pretrain(
-    architecture: Architecture, *, steps: int = 1600, batch: int = 32, rate: float = 2e-3, seed: int = 0
+    architecture: Architecture, *, steps: int = 4000, batch: int = 64, rate: float = 2e-3, seed: int = 0
 ) -> Any:
     """A model that answers questions about colours, shapes, places and numbers.
 
