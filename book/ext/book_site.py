@@ -21,9 +21,8 @@ PACKAGES = (
 def _commit(folder: Path) -> str:
     git = ["git", "-C", str(folder)]
     try:
-        run = {"capture_output": True, "text": True, "check": True}
-        name = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], **run).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], **run).stdout
+        name = subprocess.check_output([*git, "rev-parse", "--short=12", "HEAD"], text=True).strip()
+        changed = subprocess.check_output([*git, "status", "--porcelain"], text=True)
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
     return f"{name}, with local changes" if changed else name

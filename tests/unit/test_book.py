@@ -1,12 +1,19 @@
 """The book's own machinery: the claims ledger, the execution cache, the files that the site serves."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
+import jupytext
+import nbformat
 import pytest
 import yaml
+from jupyter_cache import get_cache
+from jupyter_cache.cache.main import CacheBundleIn
 
 import cache
 from spectralbook.claims import Claim, Kind, Verdict
@@ -99,46 +106,101 @@ def test_incomplete_ledger_fails_every_build_until_mended(book: Book, chapter, m
     assert book.build().returncode == 0
 
 
-def test_fingerprint_follows_every_input(tmp_path: Path) -> None:
-    names = (
-        "constraints.txt",
-        "book/ext/a.py",
-        "fans/figures/a.py",
-        "fans/claims.toml",
-        "results/run/curve.csv",
-    )
-    for name in names:
+CHAPTER = """\
+```{code-cell} python
+from fans import spectrum
+```
+"""
+ON_RESULTS = CHAPTER.replace("spectrum", "experiments")
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(*cache.PACKAGES, cache_dir=None)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A copy of what chapters depend on, with two chapters of which one reads results."""
+    for name in ("fans", "book/spectralbook"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in (("constraints.txt", "x==1"), ("results/run/curve.csv", "1")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("1")
-    seen = [cache.fingerprint(tmp_path)]
-    for name in names:
-        (tmp_path / name).write_text("2")
-        seen.append(cache.fingerprint(tmp_path))
-    (tmp_path / "results/run/curve.csv").rename(tmp_path / "results/curve.csv")
-    seen.append(cache.fingerprint(tmp_path))
-    assert len(set(seen)) == len(names) + 2
-    (tmp_path / "fans/notes.txt").write_text("of no effect")
-    assert cache.fingerprint(tmp_path) == seen[-1]
+        (tmp_path / name).write_text(text)
+    (tmp_path / "notebooks").mkdir()
+    for name, text in (("light", CHAPTER), ("heavy", ON_RESULTS)):
+        (tmp_path / f"notebooks/{name}.md").write_text(
+            jupytext.writes(jupytext.reads(text, "md:myst"), "md:myst")
+        )
+    return tmp_path
+
+
+def hashes(root: Path, graph: grimp.ImportGraph) -> dict[str, str]:
+    return {
+        name: cache._hash(cache.inputs(root, graph, root / f"notebooks/{name}.md"))
+        for name in ("light", "heavy")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("constraints.txt", {"light", "heavy"}),
+        ("fans/_validation.py", {"light", "heavy"}),
+        ("fans/spectrum/radial.py", {"light", "heavy"}),
+        ("fans/training/loop.py", {"heavy"}),
+        ("results/run/curve.csv", {"heavy"}),
+        ("fans/cli.py", set()),
+    ],
+)
+def test_a_chapter_depends_on_what_it_imports(
+    inputs: Path, graph: grimp.ImportGraph, name: str, changed: set[str]
+) -> None:
+    then = hashes(inputs, graph)
+    with open(inputs / name, "a") as file:
+        file.write("# other\n")
+    now = hashes(inputs, graph)
+    assert {chapter for chapter in then if then[chapter] != now[chapter]} == changed
+
+
+def test_a_chapter_depends_on_its_own_claims(inputs: Path, graph: grimp.ImportGraph) -> None:
+    then, ledger = hashes(inputs, graph), inputs / cache.CLAIMS
+    other = '\n[[claim]]\nid = "X"\nstatement = "x"\nsource = "s"\nchapter = "notebooks/{}"\n'
+    ledger.write_text(ledger.read_text() + other.format("third"))
+    assert hashes(inputs, graph) == then
+    ledger.write_text(ledger.read_text() + other.format("light"))
+    assert hashes(inputs, graph)["light"] != then["light"]
+    assert hashes(inputs, graph)["heavy"] == then["heavy"]
 
 
 @pytest.mark.parametrize(
     ("now", "complete", "kept"),
     [
-        ("same", True, {".jupyter_cache", ".doctrees"}),
-        ("same", False, {".jupyter_cache"}),
-        ("other", True, set()),
-        ("other", False, set()),
+        ({"a": "1", "b": "1"}, True, {".jupyter_cache", ".doctrees"}),
+        ({"a": "1", "b": "1"}, False, {".jupyter_cache"}),
+        ({"a": "1", "b": "2"}, True, {".jupyter_cache"}),
     ],
 )
-def test_only_what_is_still_true_is_kept(tmp_path: Path, now: str, complete: bool, kept: set[str]) -> None:
-    cache.prepare(tmp_path, "same")
+def test_only_what_is_still_true_is_kept(
+    tmp_path: Path, now: dict[str, str], complete: bool, kept: set[str]
+) -> None:
+    cache.prepare(tmp_path, {"a": "1", "b": "1"})
     for name in (".jupyter_cache", ".doctrees", "html"):
         (tmp_path / name).mkdir()
     if complete:
         (tmp_path / "complete").touch()
     cache.prepare(tmp_path, now)
-    assert {path.name for path in tmp_path.iterdir()} == kept | {"inputs.sha256"}
-    assert (tmp_path / "inputs.sha256").read_text() == now
+    assert {path.name for path in tmp_path.iterdir()} == kept | {"inputs.json"}
+    assert json.loads((tmp_path / "inputs.json").read_text()) == now
+
+
+def test_outputs_of_changed_chapters_are_forgotten(tmp_path: Path) -> None:
+    kept = get_cache(tmp_path / "cache")
+    for name in ("notebooks/a.md", "notebooks/b.md"):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"print({name!r})")])
+        kept.cache_notebook_bundle(CacheBundleIn(notebook, f"book/{name}"), check_validity=False)
+    cache.forget(tmp_path / "cache", {"notebooks/a.md"})
+    assert [record.uri for record in kept.list_cache_records()] == ["book/notebooks/b.md"]
 
 
 def test_contents_list_existing_pages_and_all_notebooks() -> None:
