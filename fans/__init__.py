@@ -8,9 +8,9 @@ Modules load on first use, so that ``import fans`` costs nothing:
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
-__version__ = "0.1.0"
+__version__: str
 _MODULES = (
     "config",
     "detection",
@@ -27,11 +27,23 @@ _MODULES = (
 __all__ = list(_MODULES)
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _version() -> str:
+    """That of the installed package, from ``pyproject.toml``."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("fans-spectral")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def __dir__() -> list[str]:
-    return [*globals(), *_MODULES]
+    return [*globals(), "__version__", *_MODULES]

@@ -5,12 +5,17 @@
 (0, 150, 450)
 """
 
-from fans.experiments.beds import DiscriminatorBed, Gan, GeneratorBed
-from fans.experiments.config import Arm, Data, Denoising, Experiment, Scale
-from fans.experiments.registry import get, names
+from fans.experiments import catalogue as catalogue  # whose experiments are known from here on
+from fans.experiments.config import Data, Experiment, Scale
+from fans.experiments.kinds.denoising import Arm, Denoising
+from fans.experiments.kinds.discriminator import DiscriminatorBed
+from fans.experiments.kinds.gan import Gan
+from fans.experiments.kinds.generator import GeneratorBed
+from fans.experiments.registry import get, kind, names, register
 from fans.experiments.reproduce import reproduce
-from fans.experiments.results import Result, StaleError, check, home, load
-from fans.experiments.run import Measure
+from fans.experiments.results import Result, check, load
+from fans.experiments.run import Measure, Run
+from fans.experiments.store import StaleError, home
 
 __all__ = [
     "Arm",
@@ -22,12 +27,15 @@ __all__ = [
     "GeneratorBed",
     "Measure",
     "Result",
+    "Run",
     "Scale",
     "StaleError",
     "check",
     "get",
     "home",
+    "kind",
     "load",
     "names",
+    "register",
     "reproduce",
 ]

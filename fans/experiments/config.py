@@ -4,13 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, Self
 
-from fans.diffusion import Prediction
-from fans.diffusion.losses import Loss
 from fans.metrics.features import Features
 
-ProcessName = Literal["white", "fans", "fans_as_published", "equal_snr", "power_law"]
-Precondition = Literal["none", "scalar", "spectral"]
-NetworkName = Literal["unet", "linear"]
 Scale = Literal["smoke", "cpu", "gpu"]
 Options = Mapping[str, Any]
 
@@ -33,37 +28,6 @@ class Data:
     channels: int = 1
     count: int = 4096
     options: Options = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One method of a comparison.
-
-    Attributes:
-        name: in tables and legends.
-        process: noising process.
-        options: of the process.
-        precondition: ``spectral`` brings input and target to unit power at every frequency, ``scalar`` on
-            average over all.
-        network: U-Net, or one learned gain per ring and time.
-        loss: table of ``fans.diffusion.losses.weights``.
-        method: of the sampler.
-        grid: alternatives to ``options``, of which validation chooses one.
-    """
-
-    name: str
-    process: ProcessName = "white"
-    options: Options = field(default_factory=dict)
-    precondition: Precondition = "none"
-    network: NetworkName = "unet"
-    loss: Loss = "velocity"
-    method: Literal["ddim", "euler"] = "ddim"
-    grid: tuple[Options, ...] = ()
-
-    @property
-    def prediction(self) -> Prediction:
-        """What the network predicts; without a preconditioner, something that scalars turn into an image."""
-        return "v_pixel" if self.precondition == "none" else "v_prediction"
 
 
 class Method(Protocol):
@@ -90,7 +54,7 @@ SMOKE_BUDGETS, SMOKE_SAMPLES, SMOKE_IMAGES = (0, 2), 32, 64
 class Experiment:
     """A comparison: every arm with every seed, judged after each budget of training steps.
 
-    This is what all kinds have in common; ``Denoising`` and its like say what is trained.
+    This is what all kinds have in common; those of ``fans.experiments.kinds`` say what is trained.
 
     Attributes:
         name: of the folder in ``results``.
@@ -152,32 +116,3 @@ class Experiment:
             samples=SMOKE_SAMPLES,
             features=("spectrum",),
         )
-
-
-@dataclass(frozen=True)
-class Denoising(Experiment):
-    """Diffusion models, one noising process and network per arm.
-
-    Attributes:
-        widths: of the U-Net, as the next three (``fans.networks.UNetConfig``).
-        layers: of the U-Net.
-        attention: of the U-Net.
-        groups: of the U-Net.
-        timesteps: T.
-        sampler_steps: numbers of steps of the sampler that each budget is judged with.
-        grid_steps: training steps for each point of a grid.
-    """
-
-    arms: tuple[Arm, ...]
-    widths: tuple[int, ...] = (8, 16, 16)
-    layers: int = 1
-    attention: tuple[int, ...] = ()
-    groups: int = 8
-    timesteps: int = 1000
-    sampler_steps: tuple[int, ...] = (50,)
-    grid_steps: int = 150
-
-    def smoke(self) -> Self:
-        """Also with the smallest widths."""
-        widths = tuple(self.groups for _ in self.widths)
-        return replace(super().smoke(), widths=widths, sampler_steps=(2,), grid_steps=2)

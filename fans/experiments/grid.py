@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fans.experiments.config import Arm, Denoising, Options
+from fans.experiments.config import Options
 from fans.experiments.data import images_of
-from fans.experiments.kinds import run_of
+from fans.experiments.kinds.denoising import Arm, Denoising
 from fans.experiments.machine import on_main, one_thread, processes
+from fans.experiments.registry import run_of
 from fans.experiments.run import Measure, read, slug
 from fans.training import checkpoints
 
@@ -20,7 +21,7 @@ GRID_SEED = 100  # of the runs of a grid
 def choose(experiment: Denoising, folder: Path, arm: Arm) -> tuple[Options, list[Measure]]:
     """The options of a grid whose samples come closest to the validation images, and all distances."""
     done, accelerator = folder / f"grid-{slug(arm)}.json", processes()
-    distances: list[tuple[float, float]] = on_main(accelerator, partial(_distances, done))
+    distances = on_main(accelerator, partial(_earlier, done, len(arm.grid)))
     with one_thread(unless_cuda=True):
         for options in arm.grid[len(distances) :]:
             run = run_of(
@@ -35,13 +36,19 @@ def choose(experiment: Denoising, folder: Path, arm: Arm) -> tuple[Options, list
     return best, [_grid_row(experiment, arm, *pair) for pair in zip(arm.grid, distances, strict=True)]
 
 
-def _distances(done: Path) -> list[tuple[float, float]]:
-    """Those of the first options of a grid, from an earlier call."""
+def _earlier(done: Path, most: int) -> list[tuple[float, float]]:
+    """Those of the first options of a grid, from an earlier call; none if their file is damaged."""
     try:
-        found: list[tuple[float, float]] = read(done, json.loads)
-    except (FileNotFoundError, ValueError):
+        return read(done, partial(_distances, most=most))
+    except (FileNotFoundError, ValueError, TypeError):
         return []
-    return found
+
+
+def _distances(data: bytes, *, most: int) -> list[tuple[float, float]]:
+    pairs = json.loads(data)
+    if not isinstance(pairs, list) or len(pairs) > most:
+        raise ValueError(f"must be a list of at most {most} pairs")
+    return [(float(distance), float(floor)) for distance, floor in pairs]
 
 
 def _grid_row(experiment: Denoising, arm: Arm, options: Options, distance: tuple[float, float]) -> Measure:

@@ -1,10 +1,12 @@
 """Threads and processes that experiments run on, and files that only one of them may write."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
-from multiprocessing import parent_process
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -69,6 +71,18 @@ class Alone:
 
     def wait_for_everyone(self) -> None:
         """There is nobody else."""
+
+
+def fresh_processes() -> BaseContext:
+    """How to start workers: forked from a process that has imported the package and done nothing else.
+
+    Elsewhere than on Linux, and with a GPU, which no fork may share, each imports the package itself.
+    """
+    if sys.platform != "linux" or torch.cuda.is_available():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["fans.experiments"])
+    return context
 
 
 def die_with_parent() -> None:

@@ -1,13 +1,9 @@
 """Gathering the runs of an experiment into its folder of results."""
 
-import csv
-import io
-import json
 import os
 import platform
-import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,11 +12,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from fans.experiments import store
 from fans.experiments.config import Experiment, Options, Scale
 from fans.experiments.data import images_of
-from fans.experiments.results import FORMAT
 from fans.experiments.run import SHOWN, Measure, Run, outcome
-from fans.training import checkpoints
 
 PACKAGES = ("accelerate", "diffusers", "kymatio", "numpy", "scikit-learn", "scipy", "torch")
 Grids = Mapping[str, tuple[Options, list[Measure]]]
@@ -46,14 +41,8 @@ def publish(
         fingerprint: of the code that ran.
         seconds: that it took.
     """
-    clean(place)
-    partial, old = _beside(place)
-    partial.mkdir(parents=True)
     images = images_of(experiment.data, experiment.samples)
-    contents = _gather(runs, grids, images.spectrum, images.restored(images.test[:SHOWN]).half())
-    files = {name: checkpoints.write(partial / name, data)["sha256"] for name, data in contents.items()}
     manifest = {
-        "format": FORMAT,
         "name": experiment.name,
         "scale": scale,
         "config": experiment.plain(),
@@ -62,25 +51,10 @@ def publish(
         "chosen": {arm: options for arm, (options, _) in grids.items()},
         "seconds": round(seconds),
         **provenance(),
-        "files": files,
         "fingerprint": {key: float(f"{value:.6g}") for key, value in fingerprint.items()},
     }
-    checkpoints.write(partial / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
-    if place.exists():
-        os.replace(place, old)
-    os.replace(partial, place)
-    clean(place)
-
-
-def _beside(place: Path) -> tuple[Path, Path]:
-    """Where a folder of results is made, and where the one before it waits for its end."""
-    return place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.old")
-
-
-def clean(place: Path) -> None:
-    """Delete what publishing, or a call that was killed in it, left beside a folder of results."""
-    for path in _beside(place):
-        shutil.rmtree(path, ignore_errors=True)
+    contents = _gather(runs, grids, images.spectrum, images.restored(images.test[:SHOWN]).half())
+    store.write(place, contents, manifest)
 
 
 def _gather(
@@ -97,20 +71,11 @@ def _gather(
             weights |= {f"{name}/{key}": value for key, value in found.weights.items()}
             samples[name] = found.samples
     return {
-        "table.csv": _csv(Measure._fields, measures),
-        "curves.csv": _csv(("arm", "seed", "step", "loss"), curves),
+        "table.csv": store.csv_of(Measure._fields, measures),
+        "curves.csv": store.csv_of(("arm", "seed", "step", "loss"), curves),
         "weights.safetensors": save(weights | {"spectrum": spectrum}),
         "samples.safetensors": save(samples | {"real": real}),
     }
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """Comma-separated values, six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in rows)
-    return text.getvalue().encode()
 
 
 def provenance() -> dict[str, Any]:

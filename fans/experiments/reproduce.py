@@ -8,20 +8,20 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from fans.experiments import registry, results
+from fans.experiments import registry, results, store
 from fans.experiments.config import Experiment, Scale
 from fans.experiments.grid import choose
-from fans.experiments.kinds import run_of
-from fans.experiments.machine import die_with_parent, locked, on_main, processes
-from fans.experiments.publish import Grids, clean, publish
-from fans.experiments.results import Result, StaleError
+from fans.experiments.machine import die_with_parent, fresh_processes, locked, on_main, processes
+from fans.experiments.publish import Grids, publish
+from fans.experiments.registry import run_of
+from fans.experiments.results import Result
 from fans.experiments.run import Run, outcome, train
+from fans.experiments.store import StaleError, home
 from fans.training import checkpoints
 
 Report = Callable[[str], None]
@@ -58,7 +58,7 @@ def reproduce(
         BlockingIOError: another process works on the same results.
         ChildProcessError: a worker was killed.
     """
-    experiment, parent = registry.get(name, scale, fid=fid), results.home(folder)
+    experiment, parent = registry.get(name, scale, fid=fid), home(folder)
     place, work = parent / name, parent / f".{name}.{scale}.runs"
     accelerator = _checked(workers)
     main, started = accelerator.is_main_process, time.perf_counter()
@@ -96,7 +96,7 @@ def _begin(
     if not force and _fresh(experiment, place):
         report(f"{experiment.name}: results are up to date")
         shutil.rmtree(work, ignore_errors=True)  # a call that was killed may have left it
-        clean(place)
+        store.clean(place)
         return None
     now = results.fingerprint(experiment, place.parent)
     if work.exists() and (force or not _same_plan(work / "plan.json", experiment, now)):
@@ -182,7 +182,7 @@ def _each(
     """Call a function for every job, in this process or in several; one that fails ends all."""
     if workers == 1 or len(jobs) < 2:
         return [_told(job, function(*job), done) for job in jobs]
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=fresh_processes(), initializer=die_with_parent)
     try:
         futures = [pool.submit(function, *job) for job in jobs]
         return [_told(job, future.result(), done) for job, future in zip(jobs, futures, strict=True)]

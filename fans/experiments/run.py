@@ -6,22 +6,24 @@ What is trained, and how it is judged, says the kind of experiment by a class of
 import json
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
+from fans.diffusion import SpectralProcess
 from fans.experiments.config import Method, Options
 from fans.experiments.data import Images, images_of
 from fans.experiments.machine import on_main, one_thread
 from fans.training import Record, checkpoints
 
+T = TypeVar("T")
 SHOWN = 16  # samples kept for figures
 
 
@@ -38,6 +40,22 @@ class Measure(NamedTuple):
     high: float | None = None
     floor: float | None = None
     unit: str = ""
+
+
+_NUMBER = int | float
+_OPTIONAL = int | float | None
+_KINDS = (
+    str,
+    int,
+    int,
+    int | None,
+    str,
+    _NUMBER,
+    _OPTIONAL,
+    _OPTIONAL,
+    _OPTIONAL,
+    str,
+)  # of a measure in JSON
 
 
 def slug(arm: Method) -> str:
@@ -101,6 +119,14 @@ class Run(ABC):
             ValueError: arms of this kind cannot have a grid.
         """
         raise ValueError(f"{type(self).__name__} has no grid: leave {self.arm.name!r} without one")
+
+    def denoiser(self, spectrum: Tensor, weights: Mapping[str, Tensor]) -> tuple[SpectralProcess, nn.Module]:
+        """Process and trained network, from what was stored of them.
+
+        Raises:
+            ValueError: this kind trains no denoisers.
+        """
+        raise ValueError(f"{self.experiment.name} trains no denoisers: `weights` has what it trained")
 
     def inherited(self) -> dict[str, float]:
         """Numbers of other results that this run builds on, for the fingerprint."""
@@ -166,24 +192,58 @@ def outcome(run: Run, folder: Path) -> Outcome:
         FileNotFoundError: it has not finished.
         ValueError: a file is damaged; names it.
     """
-    rows = [
-        row
-        for budget in run.experiment.budgets_of(run.seed)
-        for row in read(folder / f"measures-{budget}.json", json.loads)
-    ]
+    names = (f"measures-{budget}.json" for budget in run.experiment.budgets_of(run.seed))
     return Outcome(
-        [Measure(*row) for row in rows],
-        read(folder / "curve.json", json.loads),
+        [row for name in names for row in read(folder / name, _measures)],
+        read(folder / "curve.json", _curve),
         read(folder / "weights.safetensors", load),
-        read(folder / "samples.safetensors", load)["samples"],
+        read(folder / "samples.safetensors", _shown),
     )
 
 
-def read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+def read(path: Path, parse: Callable[[bytes], T]) -> T:
+    """Read a file of a run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged; names it.
+    """
     try:
         return parse(path.read_bytes())
     except (ValueError, SafetensorError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error
+
+
+def _measures(data: bytes) -> list[Measure]:
+    rows = json.loads(data)
+    if not isinstance(rows, list) or not all(map(_is_measure, rows)):
+        raise ValueError(f"must be a list of measures, each with {', '.join(Measure._fields)}")
+    return [Measure(*row) for row in rows]
+
+
+def _is_measure(row: Any) -> bool:
+    return (
+        isinstance(row, list)
+        and len(row) == len(_KINDS)
+        and all(isinstance(value, kind) for value, kind in zip(row, _KINDS, strict=True))
+    )
+
+
+def _curve(data: bytes) -> list[Record]:
+    records = json.loads(data)
+    if not isinstance(records, list) or not all(
+        isinstance(record, dict) and all(isinstance(record.get(key), int | float) for key in ("step", "loss"))
+        for record in records
+    ):
+        raise ValueError("must be a list of records, each with step and loss")
+    return records
+
+
+def _shown(data: bytes) -> Tensor:
+    tensors = load(data)
+    if "samples" not in tensors:
+        raise ValueError("has no tensor 'samples'")
+    return tensors["samples"]
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

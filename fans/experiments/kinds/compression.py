@@ -1,4 +1,4 @@
-"""Small denoisers, the large one that teaches them, and what they can do without it.
+"""Experiments of compression: small denoisers, the large one that teaches them, and what they do without it.
 
 A teacher is the arm ``large`` of another experiment, of seed 0, as published there; students are stale if it
 is another now. They are judged like all denoisers, and by what they cost: ``parameters``; ``MACs``,
@@ -6,7 +6,7 @@ multiplications with addition of one evaluation for one image, in convolutions a
 the training in milliseconds, the one measure that no second run reproduces.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fans.diffusion import SpectralProcess
-from fans.experiments.config import Arm, Denoising
+from fans.experiments import results
 from fans.experiments.data import Images
-from fans.experiments.denoising import DenoisingRun
+from fans.experiments.kinds.denoiser_measures import Denoiser
+from fans.experiments.kinds.denoising import SMOKE_LEVELS, Arm, Denoising, DenoisingRun
+from fans.experiments.registry import kind
 from fans.experiments.run import Measure
 from fans.networks import UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
 from fans.training import DistillationConfig, Distiller, Record, Trainer
 
 TEACHER = "large"  # arm of the experiment that trains it
+SMOKE_WIDTHS = (4,) * SMOKE_LEVELS
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,11 @@ class Compression(Denoising):
 
     def smoke(self) -> Self:
         """Also with all arms of the smallest widths, and an untrained teacher."""
-        width = 8 if self.attention else 4  # heads of attention have 8 channels
+        small = super().smoke()
         arms = tuple(
-            replace(arm, widths=tuple(width for _ in arm.widths), pace=min(arm.pace, 2)) for arm in self.arms
+            replace(arm, widths=SMOKE_WIDTHS[: len(arm.widths)], pace=min(arm.pace, 2)) for arm in small.arms
         )
-        small = Denoising.smoke(replace(self, arms=arms, layers=1, groups=2, teacher=""))
-        return replace(small, widths=tuple(width for _ in self.widths))
+        return replace(small, arms=arms, widths=SMOKE_WIDTHS[: len(small.widths)], groups=2, teacher="")
 
 
 class Paced:
@@ -105,6 +107,7 @@ class Paced:
         return self.trainer.weights()
 
 
+@kind(Compression)
 @dataclass(frozen=True)
 class StudentRun(DenoisingRun):
     """A denoiser of its own size, taught or not, judged like any other and by what it costs."""
@@ -113,15 +116,17 @@ class StudentRun(DenoisingRun):
     arm: Student
     telling: ClassVar[tuple[str, ...]] = (*DenoisingRun.telling, "parameters", "MACs")
 
+    def sizes(self) -> UNetConfig:
+        """Of the U-Net of the arm."""
+        return self.experiment.sizes(self.arm.widths)
+
     def network(self, noising: SpectralProcess, spectrum: Tensor) -> nn.Module:
         """The network of the arm with its initial weights."""
-        sized = replace(self.experiment, widths=self.arm.widths or self.experiment.widths)
-        plain = DenoisingRun.network(replace(self, experiment=sized), noising, spectrum)
         if not self.arm.gated:
-            return plain
-        if not isinstance(plain, UNet):
-            raise ValueError(f"{self.arm.name!r}: gated networks have no preconditioner, choose one of both")
-        return WaveletUNet(WaveletUNetConfig(**asdict(plain.config)), seed=self.seed)
+            return super().network(noising, spectrum)
+        if (self.arm.precondition, self.arm.network) != ("none", "unet"):
+            raise ValueError(f"{self.arm.name!r}: gated networks have no preconditioner and are U-Nets")
+        return WaveletUNet(WaveletUNetConfig(**asdict(self.sizes())), seed=self.seed)
 
     def teacher(self) -> nn.Module:
         """The network that teaches.
@@ -131,21 +136,14 @@ class StudentRun(DenoisingRun):
         """
         experiment = self.experiment
         if experiment.teacher:
-            found: nn.Module = _published(experiment.teacher, self.home).denoiser(TEACHER)[1]
-            return found
-        sizes = UNetConfig(
-            channels=experiment.data.channels,
-            widths=tuple(2 * width for width in experiment.widths),
-            layers=experiment.layers,
-            groups=experiment.groups,
-        )
-        return UNet(sizes)
+            return results.load(experiment.teacher, folder=self.home).denoiser(TEACHER)[1]
+        return UNet(experiment.sizes(tuple(2 * width for width in experiment.widths), attention=False))
 
     def inherited(self) -> dict[str, float]:
         """The hash of the teacher's weights, in numbers that differ if it does."""
         if not (self.arm.taught and self.experiment.teacher):
             return {}
-        files = _published(self.experiment.teacher, self.home).manifest["files"]
+        files = results.load(self.experiment.teacher, folder=self.home).manifest["files"]
         digest = files["weights.safetensors"]
         return {f"teacher {i}": int(digest[4 * i : 4 * i + 4], 16) / 0xFFFF for i in range(4)}
 
@@ -178,25 +176,18 @@ class StudentRun(DenoisingRun):
 
     def judge(self, course: Any, images: Images, budget: int) -> tuple[list[Measure], Tensor]:
         """What ``Denoising`` measures, and what the network costs."""
-        found, shown = super().judge(course.trainer, images, budget)
-        place = (self.arm.name, self.seed, budget, None)
-        costs = _costs(course.trainer, images)
+        denoiser = self.trained(course.trainer, images)
+        found, shown = self.measured(denoiser, budget)
+        place, costs = (self.arm.name, self.seed, budget, None), _costs(denoiser, course.history)
         return [*found, *(Measure(*place, name, value, unit=unit) for name, value, unit in costs)], shown
 
 
-def _published(name: str, home: Path | None) -> Any:
-    from fans.experiments import results  # which knows all kinds, and so this one
-
-    return results.load(name, folder=home)
-
-
-def _costs(trainer: Trainer, images: Images) -> Iterator[tuple[str, float, str]]:
+def _costs(denoiser: Denoiser, history: Sequence[Record]) -> Iterator[tuple[str, float, str]]:
     """Size of the network, work of an evaluation, time of a training step."""
-    network = trainer.denoiser()
-    yield "parameters", sum(p.numel() for p in network.parameters()), ""
-    image = images.train[:1].to(trainer.accelerator.device)
+    yield "parameters", sum(p.numel() for p in denoiser.network.parameters()), ""
+    image = denoiser.images.train[:1].to(denoiser.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(image, torch.ones(1, dtype=torch.int64, device=image.device))
+        denoiser.network(image, torch.ones(1, dtype=torch.int64, device=image.device))
     yield "MACs", counter.get_total_flops() / 2, ""
-    if trainer.history:
-        yield "step time", 1000 * trainer.history[-1]["seconds"] / trainer.history[-1]["step"], "ms"
+    if history:
+        yield "step time", 1000 * history[-1]["seconds"] / history[-1]["step"], "ms"

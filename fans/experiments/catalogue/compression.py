@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from fans.experiments.catalogue.sources import CELEBA, SOURCES
 from fans.experiments.config import Data
-from fans.experiments.students import TEACHER, Compression, Student
+from fans.experiments.kinds.compression import TEACHER, Compression, Student
+from fans.experiments.registry import register
 
 Sizes = Mapping[str, tuple[int, ...]]
 
@@ -133,3 +135,15 @@ def published(name: str, data: Data) -> tuple[Compression, Compression]:
     large = capacity(name, data, sizes=_PUBLISHED, budgets=budgets, sampler_steps=steps, **common)
     common |= {"budgets": budgets, "widths": _PUBLISHED["small"], "sampler_steps": steps[1:]}
     return large, distillation(name, data, rivals=True, pace=5, pace_with_teacher=17, **common)
+
+
+# Photographs and grass also tell what time brings, and have the rivals.
+_BUDGETS = {"photographs": (200, 800), "grass": (200, 800), "pltb": (800,), "rings": (800,)}
+register(
+    *(capacity(name, SOURCES[name], budgets=budgets) for name, budgets in _BUDGETS.items()),
+    *(distillation(name, SOURCES[name], rivals=len(budgets) > 1) for name, budgets in _BUDGETS.items()),
+    strength("photographs", SOURCES["photographs"], mean=7.6),
+    strength("grass", SOURCES["grass"], mean=3.2),
+    *patient("photographs", SOURCES["photographs"]),
+)
+register(*published("celeba", CELEBA), scale="gpu")
