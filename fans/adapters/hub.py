@@ -14,7 +14,16 @@ from torch import Tensor
 
 from fans.adapters.training import Draw
 
-__all__ = ["MODELS", "Instructions", "Reader", "drawing", "load_instructions", "load_model", "reader"]
+__all__ = [
+    "MODELS",
+    "Instructions",
+    "Reader",
+    "drawing",
+    "load_instructions",
+    "load_model",
+    "loss",
+    "reader",
+]
 
 MODELS: Mapping[str, str] = {
     "qwen2.5-vl-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
@@ -153,6 +162,8 @@ def _mllama(tokenizer: Any, image_processor: Any) -> Reader:
 def load_model(name: str, *, device: str = "cuda") -> tuple[Any, Reader]:
     """A model of ``MODELS`` in bfloat16, frozen, and its reader; needs the hub.
 
+    Activations are computed twice instead of being kept, so that one GPU of 80 GB is enough.
+
     Raises:
         ValueError: no such model.
     """
@@ -163,7 +174,8 @@ def load_model(name: str, *, device: str = "cuda") -> tuple[Any, Reader]:
     model = hf.AutoModelForImageTextToText.from_pretrained(MODELS[name], dtype=torch.bfloat16)
     tokenizer = hf.AutoTokenizer.from_pretrained(MODELS[name])
     images = hf.AutoImageProcessor.from_pretrained(MODELS[name])
-    return model.to(device).requires_grad_(False), reader(model.config.model_type, tokenizer, images)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model.to(device).train().requires_grad_(False), reader(model.config.model_type, tokenizer, images)
 
 
 def load_instructions(which: Instructions) -> Any:
@@ -195,3 +207,14 @@ def drawing(model: Any, read: Reader, rows: Sequence[Mapping[str, Any]], *, batc
         return model(**given).loss, read.visual(given["input_ids"])
 
     return draw
+
+
+@torch.no_grad()
+def loss(model: Any, read: Reader, rows: Sequence[Mapping[str, Any]], *, batch: int) -> float:
+    """Mean loss of batches of instructions, in their order."""
+    device, found = next(model.parameters()).device, []
+    for first in range(0, len(rows), batch):
+        few = [_first_exchange(rows[i]) for i in range(first, min(first + batch, len(rows)))]
+        given = {name: part.to(device) for name, part in read.batch(*zip(*few, strict=True)).items()}
+        found.append(model(**given).loss.item())
+    return sum(found) / len(found)

@@ -18,8 +18,8 @@ _PARTS = (len(SHAPES) + 1, len(COLOURS) + 1, PATCHES)
 
 def pretrain(
     architecture: Architecture, *, steps: int = 4000, batch: int = 64, rate: float = 2e-3, seed: int = 0
-) -> Any:
-    """A model that answers questions about colours, shapes, places and numbers.
+) -> tuple[Any, list[dict[str, float]]]:
+    """A model that answers questions about colours, shapes, places and numbers, and its loss by step.
 
     A linear reading of every visual token has to name shape, colour and place of its cell, as one of a vision
     encoder that was trained on captions can: without it the model learns several times as slowly. The
@@ -33,14 +33,14 @@ def pretrain(
         rate: of learning, at its largest.
         seed: of weights and data.
 
-    >>> model = pretrain("idefics3", steps=1, batch=2)
+    >>> model, history = pretrain("idefics3", steps=1, batch=2)
     """
     model = build(architecture, seed=seed)
     width = model.get_input_embeddings().embedding_dim
     reading = nn.Linear(width, sum(_PARTS))
     parameters = [*model.parameters(), *reading.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    generator = torch.Generator().manual_seed(seed)
+    generator, history = torch.Generator().manual_seed(seed), []
     for step in range(steps):
         warm = min(1.0, (step + 1) / 100)
         optimizer.param_groups[0]["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -54,7 +54,8 @@ def pretrain(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-    return model.eval().requires_grad_(False)
+        history.append({"step": step + 1, "loss": loss.item()})
+    return model.eval().requires_grad_(False), history
 
 
 def _read(read: Tensor, scenes: Scenes) -> Tensor:

@@ -36,6 +36,7 @@ class Adaptation:
         riemannian: gradients are multiplied by (B'B + d)^-1 and (AA' + d)^-1 before Adam's step.
         warmup: share of the steps in which the rate rises; then it falls as a cosine.
         clip: largest norm of the gradient, as trainers have it by default.
+        accumulate: batches in a step.
     """
 
     method: Method | Literal["full"]
@@ -46,6 +47,7 @@ class Adaptation:
     riemannian: bool = False
     warmup: float = 0.1
     clip: float = 1.0
+    accumulate: int = 1
 
     def rate_at(self, step: int) -> float:
         """Rate of the step, counted from 0."""
@@ -76,11 +78,13 @@ def adapt(language: Any, how: Adaptation, draw: Draw) -> list[dict[str, float]]:
     for step in range(how.steps):
         optimizer.param_groups[0]["lr"] = how.rate_at(step)
         optimizer.zero_grad()
-        row: dict[str, float] = {"step": step}
-        with _split(language, row, active=step % SPLIT_EVERY == 0) as seen:
-            loss, seen["visual"] = draw(order)
-            loss.backward()  # type: ignore[no-untyped-call]
-        row |= {"loss": loss.item(), "norm": _norm(parameters)}
+        row: dict[str, float] = {"step": step + 1, "loss": 0.0}
+        with _split(language, row, active=step % SPLIT_EVERY == 0 and how.accumulate == 1) as seen:
+            for _ in range(how.accumulate):
+                loss, seen["visual"] = draw(order)
+                (loss / how.accumulate).backward()
+                row["loss"] += loss.item() / how.accumulate
+        row |= {"norm": _norm(parameters)}
         row |= {side: _norm(of) for side, of in factors.items()}
         nn.utils.clip_grad_norm_(parameters, how.clip)
         optimizer.step()
