@@ -1,6 +1,6 @@
 """Experiments of low-rank adapters (``fans.experiments.kinds.adapters``).
 
-``base-NAME`` pretrains a small vision-language model, and ``adapters-NAME`` adapts it by every initialisation,
+``base-NAME`` pretrains a small vision-language model; ``adapters-NAME`` adapts it by every initialisation,
 of rank 8. ``adapters-ranks`` has other ranks, ``adapters-optimiser`` an optimiser that takes the
 parametrisation out; all these choose a rate for each arm. ``adapters-modality`` changes the variance of the
 visual tokens, with the rates chosen before, and ``adapters-rates`` the rate.

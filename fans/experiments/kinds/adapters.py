@@ -3,8 +3,8 @@
 What is adapted is the arm ``base`` of a `Pretraining`, of seed 0, as published there; adaptations are stale
 if it is another now. They are judged by loss and accuracy on the shifted task (``validation``, ``test``), on
 pairs of shape and colour that it left out (``held-out``) and on the task of the pretraining (``first``), and
-by the number of what is trained. Their curves have the norm of the gradient too: of everything before clipping, of
-both factors, and every few steps of its parts from visual and from other tokens.
+by the number of what is trained. Their curves have the norm of the gradient too: of everything before
+clipping, of both factors, and every few steps of its parts from visual and from other tokens.
 """
 
 import copy
@@ -164,7 +164,8 @@ class _ScenesRun(Run):
             for seed in (TRAIN, VALIDATION, TEST)
         ]
         spectrum = power_spectrum(shown[0].double()).mean((0, 1))
-        return Images(0.0, 1.0, *shown, spectrum=spectrum[:, : shown[0].shape[-1] // 2 + 1])
+        half = spectrum[:, : shown[0].shape[-1] // 2 + 1].contiguous()
+        return Images(0.0, 1.0, *shown, spectrum=half)
 
 
 class PretrainingCourse(_Course):
