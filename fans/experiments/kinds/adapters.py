@@ -293,7 +293,7 @@ class AdaptingRun(_ScenesRun):
         }
         trained = sum(p.numel() for p in course.model.parameters() if p.requires_grad)
         rows = [Measure(*place, name, value) for name, value in found.items()]
-        return [*rows, Measure(*place, "trainable", trained)], images.test
+        return [*rows, Measure(*place, "trainable", trained)], images.test[:0]
 
     def criterion(self) -> tuple[str, int | None]:
         """Rates are chosen by the loss on the validation set."""
