@@ -18,7 +18,7 @@ def nf4_levels() -> Tensor:
     """The 16 levels of four-bit NormalFloat, ascending, (16,) float32 in [-1, 1].
 
     Quantiles of the normal distribution, eight on the positive side, seven on the negative one and zero,
-    divided by the largest {cite:p}`dettmers2023qlora`.
+    divided by the largest (Dettmers et al., 2023).
 
     >>> [round(float(level), 4) for level in nf4_levels()[[0, 7, 8, 15]]]
     [-1.0, 0.0, 0.0796, 1.0]
@@ -66,7 +66,7 @@ def truncated_svd(W: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def loftq(W: Tensor, rank: int, *, iterations: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    """Quantised base, A and B of LoftQ {cite:p}`li2024loftq`.
+    """Quantised base, A and B of LoftQ (Li et al., 2024).
 
     Alternates Q = nf4(W - B A) and B A = the best approximation of rank r to W - Q, from B A = 0. The second
     half is optimal given the first. The first is not quite: the scale of a block is its largest weight, and

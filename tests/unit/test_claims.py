@@ -14,6 +14,7 @@ def test_ledger_names_known_sources_and_a_chapter() -> None:
             "frequency-bias summary",
             "FANS draft",
             "FANS post",
+            "adapter study",
         }
         assert claim.chapter.startswith("notebooks/")
 

@@ -38,11 +38,12 @@ def _grid(*rates: float) -> tuple[Options, ...]:
 
 # The best rate and its neighbours on a 1-2-5 scale, found by going on wherever the best was at the end.
 _SLOW, _FAST = _grid(2e-3, 5e-3, 1e-2), _grid(5e-3, 1e-2, 2e-2)
+_MIDDLE = _grid(2e-3, 5e-3, 1e-2, 2e-2)
 _QWEN = {
     "PiSSA": _grid(1e-3, 2e-3, 5e-3),
     "OLoRA": _SLOW,
     "CorDA": _grid(1e-4, 2e-4, 5e-4),
-    "Gaussian": _grid(2e-3, 5e-3, 1e-2, 2e-2),
+    "Gaussian": _MIDDLE,
     "QPiSSA": _grid(1e-3, 2e-3, 5e-3, 1e-2),
 }
 _CHOSEN = {"LoRA": 1e-2, "PiSSA": 2e-3, "EVA": 1e-2, "LoftQ, T = 1": 1e-2}  # of these
@@ -59,6 +60,18 @@ register(
         base="base-qwen2.5-vl",
     ),
     Adapting(
+        "adapters-idefics3",
+        arms=(
+            AdapterArm("full", "full", grid=_grid(5e-4, 1e-3, 2e-3, 5e-3)),
+            AdapterArm("LoRA", "lora", grid=_MIDDLE),
+            AdapterArm("PiSSA", "pissa", grid=_grid(1e-3, 2e-3, 5e-3)),
+            AdapterArm("EVA", "eva", grid=_MIDDLE),
+            AdapterArm("LoftQ, T = 1", "loftq", grid=_FAST),
+        ),
+        architecture="idefics3",
+        base="base-idefics3",
+    ),
+    Adapting(
         "adapters-modality",
         arms=tuple(
             AdapterArm(f"{name}, {gain:g}", METHODS[name], gain=gain, options={"rate": _CHOSEN[name]})
@@ -70,7 +83,7 @@ register(
     Adapting(
         "adapters-optimiser",
         arms=(
-            AdapterArm("LoRA", "lora", riemannian=True, grid=_grid(2e-3, 5e-3, 1e-2, 2e-2)),
+            AdapterArm("LoRA", "lora", riemannian=True, grid=_MIDDLE),
             AdapterArm("PiSSA", "pissa", riemannian=True, grid=_grid(1e-3, 2e-3, 5e-3, 1e-2)),
         ),
         base="base-qwen2.5-vl",
