@@ -23,6 +23,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from fans import diffusion
+from fans.diffusion.samplers import SamplerName
 from fans.diffusion.sampling import sample
 
 Candidate = Callable[[], Tensor]
@@ -54,7 +55,7 @@ def check_noise(shaped: diffusion.SpectralProcess) -> None:
         raise SystemExit(f"shaped noise misses its spectrum by {excess:.0%}: nothing was timed")
 
 
-def sampler_pair(method: diffusion.Method, shape: tuple[int, ...]) -> tuple[Candidate, Candidate]:
+def sampler_pair(method: SamplerName, shape: tuple[int, ...]) -> tuple[Candidate, Candidate]:
     """A run of the white process, and of the scheduler of diffusers, with a constant prediction."""
     scheduler = {"ddim": DDIMScheduler, "ancestral": DDPMScheduler}[method](
         clip_sample=False, timestep_spacing="trailing"
@@ -76,7 +77,7 @@ def sampler_pair(method: diffusion.Method, shape: tuple[int, ...]) -> tuple[Cand
             shape,
             generator=torch.Generator().manual_seed(seed),
             steps=STEPS,
-            method=method,
+            sampler=method,
             prediction="epsilon",
             start=x_T,
         )

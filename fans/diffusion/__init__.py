@@ -19,13 +19,12 @@ from fans.diffusion.plane import (
     randn,
     streams,
 )
-from fans.diffusion.process import Method, Prediction, SpectralProcess, Timestep, Transition
+from fans.diffusion.process import Prediction, SpectralProcess, Timestep
 
 __all__ = [
     "FAULTS",
     "Fault",
     "Generators",
-    "Method",
     "Prediction",
     "PublishedFans",
     "Ramp",
@@ -34,7 +33,6 @@ __all__ = [
     "SpectralProcess",
     "Spectrum",
     "Timestep",
-    "Transition",
     "as_spectrum",
     "band",
     "blur",

@@ -7,31 +7,35 @@ input linearly and what does not:
     g_t = \frac{\overline{\operatorname{Re}(\hat x_0 x_t^*)}}{\overline{|x_t|^2}}, \qquad
     q_t = \overline{|e_t|^2},
 
-with means over the images of the run. A step ``x_s = A x0_hat + B x_t + S n`` then changes the power by
+with means over the images of the run. A step ``x_s = A x_t + B x0_hat + S n`` then changes the power by
 
-.. math:: P_s = (A g_t + B)^2 P_t + A^2 q_t + S^2,
+.. math:: P_s = (A + B g_t)^2 P_t + B^2 q_t + S^2,
 
 exactly, since e is uncorrelated with x by construction (up to the chance of n, if there is any). The
-recursion with Wiener's gain and no stray power q is the exact sampler (``fans.diffusion.wiener``). So the
-error of the spectrum is a sum of three terms in dB:
+recursion with Wiener's gain and no stray power q is the exact sampler (``fans.diffusion.wiener``). Samplers
+that look back further have such a recursion in g for several moments; the e of one step meets that of another
+there, and what it does is what is left. Either way the error of the spectrum is a sum of three terms in dB:
 
 - *sampler*: what the steps do to the spectrum with the exact linear denoiser;
 - *gain*: what changes when the network's gain takes the place of Wiener's;
 - *stray*: what the network adds that does not follow its input. It is never negative with a deterministic
-  sampler; the noise of a stochastic one scatters into it.
+  sampler of one step; the noise of a stochastic one scatters into it.
 
 For Gaussian data the last two are faults of the network. For other data the best denoiser is not linear, and
 its stray power is not zero.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from fans.diffusion import Method, Prediction, SpectralProcess, Spectrum, as_spectrum
-from fans.diffusion.sampling import Denoiser, Start, sample, uniform
-from fans.diffusion.wiener import decibel, sampled_spectrum
+from fans.diffusion import Prediction, SpectralProcess, Spectrum, as_spectrum
+from fans.diffusion.grids import uniform
+from fans.diffusion.samplers import Sampler, SamplerLike, Stages, resolve
+from fans.diffusion.sampling import Denoiser, Start, sample
+from fans.diffusion.wiener import carried, decibel, sampled_spectrum
 from fans.spectrum import bands as partition
 from fans.spectrum import multiplicity
 
@@ -43,17 +47,17 @@ class Trace:
     Attributes:
         process: noising process.
         timesteps: T ... 0, (K + 1,).
-        method: of the sampler.
+        sampler: that drew.
         images: (N, C, H, W), what was drawn.
         start: mean power of x_T per coefficient, (H, W//2 + 1), float64.
-        gain: g at each step, (K, H, W//2 + 1).
-        stray: q at each step, likewise.
+        gain: g at each call of the denoiser, of which most samplers have one a step, (K, H, W//2 + 1).
+        stray: q at each call, likewise.
         power: mean power of the images drawn, (H, W//2 + 1).
     """
 
     process: SpectralProcess
     timesteps: Tensor
-    method: Method
+    sampler: Sampler
     images: Tensor
     start: Tensor
     gain: Tensor
@@ -61,15 +65,25 @@ class Trace:
     power: Tensor
 
     def spectrum(self, *, stray: bool = True) -> Tensor:
-        """Power of the drawn images by the recursion, with the stray power or as if there were none."""
-        t, s = self.timesteps[:-1], self.timesteps[1:]
-        step = self.process.transition(t, s, method=self.method)
-        power = self.start
-        for k in range(len(t)):
-            power = (step.sample[k] * self.gain[k] + step.state[k]).square() * power + step.noise[k].square()
-            if stray:
-                power = power + step.sample[k].square() * self.stray[k]
-        return power
+        """Power of the drawn images by the recursion, with the stray power or as if there were none.
+
+        Raises:
+            ValueError: stray power with a sampler that looks back further than one step.
+        """
+        rows = iter(self.gain)
+        plan = self._with_stray() if stray else self.sampler.plan(self.process, self.timesteps)
+        return carried(plan, lambda t: torch.stack([next(rows) for _ in t]), self.start)
+
+    def _with_stray(self) -> Iterator[Stages]:
+        """The plan, with the stray power as if it were noise."""
+        done = 0
+        for block in self.sampler.plan(self.process, self.timesteps):
+            if len(block.states) > 1 or len(block.estimates) > 1:
+                raise ValueError(f"{self.sampler}: stray power needs a sampler of one step, such as DDIM()")
+            (estimate,), q = block.estimates, self.stray[done : done + len(block.t)]
+            added = 0 if block.noise is None else block.noise.square()
+            yield block._replace(noise=(estimate.square() * q + added).sqrt())
+            done += len(block.t)
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ def trace(
     *,
     generator: torch.Generator | list[torch.Generator],
     steps: int = 50,
-    method: Method = "ddim",
+    sampler: SamplerLike = "ddim",
     prediction: Prediction = "v_prediction",
     start: Start = "prior",
     device: torch.device | str = "cpu",
@@ -107,11 +121,7 @@ def trace(
     power.
 
     Args:
-        process, denoiser, shape, generator, steps, method, prediction, start, device: as for ``sample``; any
-            method of one stage (not ``heun`` or ``exact``).
-
-    Raises:
-        ValueError: a method of two stages.
+        process, denoiser, shape, generator, steps, sampler, prediction, start, device: as for ``sample``.
 
     >>> from fans.diffusion import streams, white
     >>> from fans.diffusion.wiener import WienerDenoiser
@@ -121,8 +131,7 @@ def trace(
     >>> float(run.stray.max()) < 1e-9
     True
     """
-    if method in ("heun", "exact"):
-        raise ValueError(f"method={method!r}: a trace needs a method of one stage, such as 'ddim'")
+    method = resolve(sampler)
     moments: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def observed(x_t: Tensor, t: Tensor) -> Tensor:
@@ -140,7 +149,7 @@ def trace(
         shape,
         generator=generator,
         steps=steps,
-        method=method,
+        sampler=method,
         prediction=prediction,
         start=start,
         device=device,
@@ -170,7 +179,9 @@ def attribute(run: Trace, spectrum: Spectrum, *, bands: int = 8) -> Attribution:
     def in_bands(power: Tensor) -> Tensor:
         return (weight * power).sum((1, 2))
 
-    exact = sampled_spectrum(run.process, spectrum, timesteps=run.timesteps, method=run.method, start="prior")
+    exact = sampled_spectrum(
+        run.process, spectrum, timesteps=run.timesteps, sampler=run.sampler, start="prior"
+    )
     stages = [as_spectrum(spectrum, size), exact, run.spectrum(stray=False), run.power]
     true, sampler, linear, drawn = (in_bands(power) for power in stages)
     return Attribution(

@@ -1,7 +1,8 @@
 """FANS as its article and its released code have it: every fault a named switch, so that each can be priced.
 
-Both are ordinary processes (the marginals that a network is trained on) whose prior and sampler step are the
-published ones. With no fault left they are what the authors meant. Four faults are the article's:
+Both are ordinary processes (the marginals that a network is trained on) with the published prior, and with a
+``sampler`` that takes the published steps. With no fault left they are what the authors meant. Four faults
+are the article's:
 
 - ``guardrail``: near the noisy end all *bands* get equal power. Rings have different sizes, so this is not
   white.
@@ -27,7 +28,8 @@ from torch import Tensor
 
 from fans.diffusion.fans import Ramp, band_scores, band_shares, guard
 from fans.diffusion.plane import Size, Spectrum
-from fans.diffusion.process import SpectralProcess, Timestep, Transition
+from fans.diffusion.process import SpectralProcess
+from fans.diffusion.samplers import ArticleEuler, Sampler, ScalarDDPM
 from fans.diffusion.schedules import cosine, rectified
 from fans.spectrum import Bands
 from fans.spectrum import bands as partition
@@ -50,6 +52,11 @@ class PublishedFans(SpectralProcess):
 
     faults: frozenset[Fault]
 
+    @property
+    def sampler(self) -> Sampler:
+        """The authors' own; others serve the process as they do any."""
+        raise NotImplementedError
+
     def prior_power(self) -> Tensor:
         """Power of the state that sampling starts from: 1 with the fault ``prior``, else ``s_T^2``."""
         power = super().prior_power()
@@ -58,56 +65,31 @@ class PublishedFans(SpectralProcess):
 
 @dataclass(frozen=True, eq=False)
 class ArticleFans(PublishedFans):
-    """Flow matching, ``x_t = (1 - u) x_0 + u sqrt(v_b(t)) eps`` with u = t / T, sampled by ``euler``.
+    """Flow matching, ``x_t = (1 - u) x_0 + u sqrt(v_b(t)) eps`` with u = t / T, with Euler's step.
 
     Attributes:
-        churn: level of the noise that ``euler`` adds, per square root of unit time; 0 is the plain flow.
+        churn: level of the noise that the step adds, per square root of unit time; 0 is the plain flow.
     """
 
     churn: float
 
-    def euler(self, t: Timestep, step: Timestep) -> Transition:
-        """Euler step of the flow, which takes the colour as constant under the fault ``velocity``."""
-        if "velocity" not in self.faults:
-            return super().euler(t, step)
-        a, h = self.signal(t), _column(step)
-        a_slope = -1 / self.timesteps
-        s_slope_over_s = 1 / _column(t)
-        return Transition(h * (a_slope - a * s_slope_over_s), 1 + h * s_slope_over_s, 0 * h)
-
-    def transition(self, t: Timestep, s: Timestep, **options: Any) -> Transition:
-        """As for every process, but ``euler`` adds the published noise, with or without its drift."""
-        step = super().transition(t, s, **options)
-        if options.get("method") != "euler" or self.churn == 0:
-            return step
-        duration = (_column(t) - _column(s)) / self.timesteps
-        u = _column(t) / self.timesteps
-        noise = self.churn * duration.sqrt() * self.noise(t) / u
-        if "score" in self.faults:
-            return step._replace(noise=noise)
-        # (churn^2 / 2) Sigma score, with Sigma = (s / u)^2 and score = -(x_t - a x0_hat) / s^2
-        drift = duration * (self.churn / u).square() / 2
-        return Transition(step.sample + drift * self.signal(t), step.state - drift, noise)
+    @property
+    def sampler(self) -> Sampler:
+        """Euler's step as published."""
+        return ArticleEuler(self.churn, "velocity" in self.faults, "score" in self.faults)
 
 
 @dataclass(frozen=True, eq=False)
 class ReleasedFans(PublishedFans):
-    """DDPM with weights that sum to 1, ``x_t = a_t x_0 + sigma_t sqrt(w_b(t)) eps``; use ``ancestral``.
+    """DDPM with weights that sum to 1, ``x_t = a_t x_0 + sigma_t sqrt(w_b(t)) eps``.
 
     The fault ``double_sigma`` has ``sigma_t^2`` for ``sigma_t``.
     """
 
-    def transition(self, t: Timestep, s: Timestep, **options: Any) -> Transition:
-        """As for every process, but ``ancestral`` is DDPM's scalar step with shaped noise."""
-        if options.get("method") != "ancestral":
-            return super().transition(t, s, **options)
-        a_t, a_s = self.signal(t), self.signal(s)
-        alpha, variance = (a_t / a_s).square(), 1 - a_t.square()  # variance is sigma_t^2
-        pull = (1 - alpha) / variance  # on the network's (x_t - a_t x_0) / sigma_t
-        added = pull * (1 - a_s.square())
-        power = 2 if "double_sigma" in self.faults else 1
-        level = (added / variance).sqrt() ** power * self.noise(t)
-        return Transition(pull * a_t / alpha.sqrt(), (1 - pull) / alpha.sqrt(), level)
+    @property
+    def sampler(self) -> Sampler:
+        """DDPM's step as released."""
+        return ScalarDDPM("double_sigma" in self.faults)
 
 
 def fans_as_published(
@@ -131,8 +113,8 @@ def fans_as_published(
         spectrum: power of the data per coefficient, (H, W//2 + 1).
         size: (H, W) of the images.
         timesteps: T.
-        release: ``"article"`` (flow matching, sample with ``method="euler"``) or ``"code"`` (DDPM with the
-            cosine schedule, sample with ``method="ancestral"``).
+        release: ``"article"`` (flow matching) or ``"code"`` (DDPM with the cosine schedule). The sampler of
+            either is the attribute ``sampler`` of what is returned.
         faults: names from ``FAULTS[release]``; ``()`` is the repaired method.
         alpha, beta, gamma, ramp: of the band weights, as in ``fans``.
         guardrail: share of the time axis with equal band powers, ``"article"`` only.
@@ -184,7 +166,3 @@ def _code(
     alpha_bar = torch.cat([alpha.new_ones(1), alpha.cumprod(0)])[:, None, None]
     level = 1 - alpha_bar if "double_sigma" in faults else (1 - alpha_bar).sqrt()
     return ReleasedFans("FANS (code)", rings.size, alpha_bar.sqrt(), level * colour, faults)
-
-
-def _column(t: Timestep) -> Tensor:
-    return torch.as_tensor(t, dtype=torch.float64)[..., None, None]

@@ -2,14 +2,13 @@
 
 In the orthonormal DFT each coefficient w of an image is noised by ``x_t(w) = a_t(w) x_0(w) + s_t(w) eps(w)``,
 with white eps. ``rho_t = a_t^2 / s_t^2`` is its signal-to-noise ratio for data of power 1; ``C(w)`` is the
-power of the data. Prior, sampler steps, conversions between predictions and loss weights are the same
-formulas for every process.
+power of the data. Prior, conversions between predictions and loss weights are the same formulas for every
+process, as are its samplers (``fans.diffusion.samplers``).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,16 +17,7 @@ from fans.diffusion.checks import as_spectrum, check_tables
 from fans.diffusion.plane import Generators, Size, Spectrum, filtered, plane_mean, randn
 
 Prediction = Literal["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
-Method = Literal["ddim", "ancestral", "eta", "exact", "euler", "heun"]
 Timestep = int | Tensor
-
-
-class Transition(NamedTuple):
-    """A sampler's step per coefficient, ``x_s = sample * x0_hat + state * x_t + noise * n``, n white."""
-
-    sample: Tensor
-    state: Tensor
-    noise: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,62 +191,6 @@ class SpectralProcess:
         f, g = self.inversion(t, kind)
         return filtered(x_t, f) + filtered(prediction, g)
 
-    # Going back
-
-    def transition(
-        self,
-        t: Timestep,
-        s: Timestep,
-        *,
-        method: Method = "ddim",
-        eta: float = 1.0,
-        spectrum: Spectrum | None = None,
-    ) -> Transition:
-        """Coefficients of the step from t to a less noisy s; all but ``euler`` keep the marginals.
-
-        With ``eps_hat = (x_t - a_t x0_hat) / s_t`` and any ``sigma <= s_s``,
-        ``x_s = a_s x0_hat + sqrt(s_s^2 - sigma^2) eps_hat + sigma n``, where ``sigma^2`` is eta^2 times the
-        Markov posterior's ``s_s^2 (1 - rho_t / rho_s)``: eta is 0 for ``ddim``, 1 for ``ancestral``.
-        ``exact`` adds the variance that x0_hat lacks for Gaussian data of the given spectrum.
-
-        Raises:
-            ValueError: a Markov step where the SNR rises, ``exact`` without spectrum, unknown method.
-        """
-        step = torch.as_tensor(s) - torch.as_tensor(t)
-        if (step >= 0).any():
-            raise ValueError(f"a step must go to a less noisy state, got t={t} to s={s}")
-        if method == "euler":
-            return self.euler(t, step)
-        etas = {"ddim": 0.0, "ancestral": 1.0, "eta": eta, "exact": 1.0}
-        if method not in etas or not 0 <= etas[method] <= 1:
-            raise ValueError(
-                f"method={method!r}, eta={eta}: must be {', '.join(etas)} or euler; 0 <= eta <= 1"
-            )
-        a_t, s_t, a_s, s_s = self.signal(t), self.noise(t), self.signal(s), self.noise(s)
-        ratio = (a_t * s_s / (a_s * s_t)).square()  # rho_t / rho_s
-        if method in ("ancestral", "eta") and etas[method] > 0:
-            self._check_markov(ratio, t, s)
-        variance = etas[method] ** 2 * s_s.square() * (1 - ratio.clamp(max=1))
-        state = (s_s.square() - variance).clamp(min=0).sqrt() / s_t
-        sample = a_s - state * a_t
-        if method == "exact":
-            if spectrum is None:
-                raise ValueError("method='exact' needs spectrum=, the power of the data per coefficient")
-            variance = variance + sample.square() * self.posterior_variance(t, spectrum)
-        return Transition(sample, state, variance.sqrt())
-
-    def euler(self, t: Timestep, step: Timestep) -> Transition:
-        """Euler step of the probability flow, ``x += step (a'_t x0_hat + s'_t eps_hat)``; t > 0, step < 0."""
-        a, s, index = self.signal(t), self.noise(t), self._index(t)
-        a_slope, s_slope = (slope[index] for slope in self._slopes)
-        h = torch.as_tensor(step, dtype=torch.float64)[..., None, None]
-        return Transition(h * (a_slope - a * s_slope / s), 1 + h * s_slope / s, 0 * h)
-
-    def posterior(self, x_t: Tensor, x_0: Tensor, t: Timestep, s: Timestep) -> tuple[Tensor, Tensor]:
-        """Mean (images) and standard deviation (per coefficient) of the Markov posterior of x_s."""
-        step = self.transition(t, s, method="ancestral")
-        return filtered(x_0, step.sample) + filtered(x_t, step.state), step.noise
-
     def elbo_weight(self, t: Timestep) -> Tensor:
         """Weight of ``|x_0 - x0_hat|^2`` in the ELBO, ``(rho_{t-1} - rho_t) / 2``; infinite at t = 1."""
         return (self.snr(self._index(t, lowest=1) - 1) - self.snr(t)) / 2
@@ -296,28 +230,11 @@ class SpectralProcess:
         noise = torch.cat([self.noise_table[:1], self.noise_table[1:] * scale])
         return SpectralProcess(f"{self.name}, calibrated", self.size, self.signal_table, noise)
 
-    @cached_property
-    def _slopes(self) -> tuple[Tensor, Tensor]:
-        """Derivatives of the tables per timestep, second-order differences."""
-        (signal,) = torch.gradient(self.signal_table, dim=0, edge_order=2)
-        (noise,) = torch.gradient(self.noise_table, dim=0, edge_order=2)
-        return signal, noise
-
     def _index(self, t: Timestep, *, lowest: int = 0) -> Tensor:
         index = torch.as_tensor(t, device="cpu")
         if index.is_floating_point() or bool(((index < lowest) | (index > self.timesteps)).any()):
             raise ValueError(f"t={t}: must be an integer from {lowest} to T = {self.timesteps}")
         return index
-
-    def _check_markov(self, ratio: Tensor, t: Timestep, s: Timestep) -> None:
-        rises = _rises(ratio).reshape(-1, *ratio.shape[-2:])
-        if rises.any():
-            step, row, column = rises.nonzero()[0].tolist()
-            earlier, later = (int(torch.as_tensor(u).reshape(-1)[step]) for u in (s, t))
-            raise ValueError(
-                f"process {self.name!r} has no Markov chain: its SNR rises from t={earlier} to t={later} at"
-                f" coefficient ({row}, {column}); check() lists all such places. Use method='ddim' or 'exact'"
-            )
 
 
 def _rises(ratio: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ all. A sampler that uses it is linear, so that the spectrum of its output follow
 steps, without any sampling. What samples of a network show beyond that is the network's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from fans.diffusion import (
     FAULTS,
-    Method,
     Prediction,
     Release,
     SpectralProcess,
@@ -26,9 +25,12 @@ from fans.diffusion import (
     filtered,
     radius,
 )
-from fans.diffusion.sampling import blocks, check_grid
+from fans.diffusion.grids import check_grid
+from fans.diffusion.samplers import SamplerLike, Stages, combined, resolve, stacked, with_gains
 from fans.spectrum import bands as partition
 from fans.spectrum import multiplicity
+
+_BLOCK = 64  # steps whose levels are held at once
 
 
 def _quotient(numerator: Tensor, power: Tensor) -> Tensor:
@@ -97,20 +99,19 @@ def sampled_spectrum(
     spectrum: Spectrum,
     *,
     timesteps: Sequence[int] | Tensor,
-    method: Method = "ddim",
+    sampler: SamplerLike = "ddim",
     start: Literal["marginal", "prior"] | Tensor = "marginal",
-    eta: float = 1.0,
 ) -> Tensor:
-    """Exact expected spectrum of samples drawn with the exact denoiser.
+    """Exact expected spectrum of samples drawn with the exact denoiser, by any sampler.
 
-    A step ``x_s = A x0_hat + B x_t + S n`` with ``x0_hat = G x_t`` changes the power by
-    ``P_s = (A G + B)^2 P_t + S^2``.
+    A step ``x_s = A x_t + B x0_hat + S n`` with ``x0_hat = G x_t`` changes the power by
+    ``P_s = (A + B G)^2 P_t + S^2``; for multi-step methods see ``carried``.
 
     Args:
         process: noising process.
         spectrum: power of the data per coefficient, (H, W//2 + 1).
         timesteps: descending grid, T ... 0.
-        method, eta: sampler, as for ``fans.diffusion.sampling.sample``.
+        sampler: as for ``fans.diffusion.sampling.sample``.
         start: power of the first state: ``"marginal"`` is that of x_T, ``"prior"`` the practical ``s_T^2``;
             or power per coefficient, (..., H, W//2 + 1), e.g. of given images.
 
@@ -122,7 +123,6 @@ def sampled_spectrum(
     >>> round(float(power[0, 0]), 3)  # cos(pi/4)^4
     0.25
     """
-    grid = check_grid(process, timesteps)
     if isinstance(start, Tensor):
         power = start.to(torch.float64)
     elif start == "prior":
@@ -131,25 +131,49 @@ def sampled_spectrum(
         power = process.power(process.timesteps, spectrum)
     else:
         raise ValueError(f"start={start!r}: must be 'marginal', 'prior' or a tensor of power per coefficient")
-    for t, s in blocks(grid):
-        factors, added = _linear_steps(process, spectrum, t, s, method, eta)
-        for factor, extra in zip(factors, added, strict=True):
-            power = factor.square() * power + extra
-    return power
+    plan = resolve(sampler, spectrum).plan(process, timesteps)
+    return carried(plan, lambda t: reconstruction_filter(process, spectrum, t), power)
 
 
-def _linear_steps(
-    process: SpectralProcess, spectrum: Spectrum, t: Tensor, s: Tensor, method: Method, eta: float
-) -> tuple[Tensor, Tensor]:
-    """Factor on the state and power added, each (K, H, W//2 + 1), for steps from t to s, (K,)."""
-    first: Method = "euler" if method == "heun" else method
-    step = process.transition(t, s, method=first, eta=eta, spectrum=spectrum)
-    factor = step.sample * reconstruction_filter(process, spectrum, t) + step.state
-    if method == "heun":
-        again = process.euler(s.clamp(min=1), s - t)
-        second = again.sample * reconstruction_filter(process, spectrum, s) + again.state
-        factor = torch.where(s[:, None, None] > 0, (1 + second * factor) / 2, factor)
-    return factor, step.noise.square().expand_as(factor)
+def carried(plan: Iterable[Stages], gain: Callable[[Tensor], Tensor], power: Tensor) -> Tensor:
+    """Power of the last state of a plan, if every estimate is ``g x`` with a known gain g.
+
+    With ``F_i = A_i + B_i g_{k-i}``, stage k gives ``x_{k+1} = sum_i F_i x_{k-i} + S n``, so that the second
+    moments of the last few states follow from one another, exactly:
+
+        E x_{k+1} x_{k-j} = sum_i F_i E x_{k-i} x_{k-j},
+        E x_{k+1}^2 = sum_ij F_i F_j E x_{k-i} x_{k-j} + S^2.
+
+    Args:
+        plan: of a sampler.
+        gain: from the times (K,) of stages to g, (K, H, W//2 + 1); called with all stages in order.
+        power: of the first state per coefficient, (..., H, W//2 + 1).
+    """
+    moments: Tensor | None = None  # E x_{k-i} x_{k-j}, (n, n, ..., H, W//2 + 1)
+    for block, gains in with_gains(plan, lambda t: gain(t)[None]):
+        F = stacked(combined(block, [g[0] for g in gains]), 1)  # (K, n, H, W//2 + 1)
+        added = torch.zeros(len(F), 1, 1) if block.noise is None else block.noise.square()
+        if moments is None:
+            first = power + torch.zeros_like(F[0, 0])
+            moments = first.new_zeros(F.shape[1], F.shape[1], *first.shape)
+            moments[0, 0] = first
+        for factors, extra in zip(F, added, strict=True):
+            moments = _advanced(moments, factors, extra)
+    assert moments is not None  # a grid has a step at least
+    return moments[0, 0]
+
+
+def _advanced(moments: Tensor, factors: Tensor, extra: Tensor) -> Tensor:
+    """Second moments one stage later."""
+    weight = factors.reshape(len(factors), *[1] * (moments.ndim - 4), *factors.shape[1:])
+    with_new = (weight[:, None] * moments).sum(0)  # E x_{k+1} x_{k-j}
+    power = (weight * with_new).sum(0) + extra
+    if len(moments) == 1:
+        return power[None, None]
+    advanced = torch.empty_like(moments)
+    advanced[0, 0], advanced[1:, 1:] = power, moments[:-1, :-1]
+    advanced[0, 1:] = advanced[1:, 0] = with_new[:-1]
+    return advanced
 
 
 def cosine_law(process: SpectralProcess, spectrum: Spectrum, timesteps: Sequence[int] | Tensor) -> Tensor:
@@ -161,7 +185,7 @@ def cosine_law(process: SpectralProcess, spectrum: Spectrum, timesteps: Sequence
     """
     grid = check_grid(process, timesteps)
     log_ratio = torch.zeros((), dtype=torch.float64)
-    for t, s in blocks(grid):
+    for t, s in zip(torch.split(grid[:-1], _BLOCK), torch.split(grid[1:], _BLOCK), strict=True):
         mixed = process.signal(t) * process.signal(s) * as_spectrum(spectrum, process.size)
         mixed = (mixed + process.noise(t) * process.noise(s)).square()
         log_ratio = log_ratio + (mixed / process.power(t, spectrum) / process.power(s, spectrum)).log().sum(0)
@@ -173,15 +197,14 @@ def prior_cost(
     spectrum: Spectrum,
     *,
     timesteps: Sequence[int] | Tensor,
-    method: Method = "ddim",
-    eta: float = 1.0,
+    sampler: SamplerLike = "ddim",
 ) -> Tensor:
     """What starting from the practical prior instead of x_T's own distribution does to the output, in dB.
 
     ``ddim`` remembers its start and shows the full cost; ``ancestral`` forgets most of it.
     """
     practical, exact = (
-        sampled_spectrum(process, spectrum, timesteps=timesteps, method=method, start=start, eta=eta)
+        sampled_spectrum(process, spectrum, timesteps=timesteps, sampler=sampler, start=start)
         for start in ("prior", "marginal")
     )
     return decibel(practical, exact)
@@ -216,7 +239,6 @@ def fault_errors(
     cases = {"published": present, "repaired": frozenset()}
     cases |= {f"only {fault}": frozenset({fault}) for fault in sorted(present)}
     cases |= {f"without {fault}": present - {fault} for fault in sorted(present)}
-    method: Method = "euler" if release == "article" else "ancestral"
     grid = torch.arange(timesteps, -1, -1)
     rings = partition(size, bands, corners="cut")
     member = torch.from_numpy(rings.index) == torch.arange(bands)[:, None, None]
@@ -227,6 +249,6 @@ def fault_errors(
         process = fans_as_published(
             spectrum, size=size, timesteps=timesteps, release=release, faults=faults, churn=churn, **options
         )
-        output = sampled_spectrum(process, spectrum, timesteps=grid, method=method, start="prior")
+        output = sampled_spectrum(process, spectrum, timesteps=grid, sampler=process.sampler, start="prior")
         errors[case] = decibel((weight * output).sum((1, 2)), data)
     return errors

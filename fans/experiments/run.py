@@ -149,6 +149,7 @@ def train(run: Run, folder: Path) -> None:
     A budget that was judged before is not judged again. Of several processes, the main one judges and
     writes.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with one_thread(unless_cuda=True):
         images = run.images()
         course = run.trainer(images, folder, steps=run.experiment.budgets[-1])

@@ -12,8 +12,9 @@ from test_process import families, power_law_spectrum
 from test_unet import awake
 from torch import Tensor
 
-from fans.diffusion import Method, SpectralProcess, filtered, randn, streams, wiener
+from fans.diffusion import SpectralProcess, filtered, randn, streams, wiener
 from fans.diffusion.attribution import Trace, attribute, trace
+from fans.diffusion.samplers import DDIM, Ancestral, Eta, Euler, Exact, SamplerLike, ScalarDDPM
 from fans.diffusion.sampling import Denoiser, sample
 from fans.diffusion.wiener import WienerDenoiser, decibel, reconstruction_filter, sampled_spectrum
 from fans.networks import UNet, UNetConfig
@@ -42,9 +43,16 @@ def unet(channels: int = 1) -> Denoiser:
     return awake(UNet(UNetConfig(channels=channels, widths=(4, 8), groups=4)))
 
 
-def run(name: str, denoiser: Denoiser, *, method: Method = "ddim", count: int = 16, seed: int = 0) -> Trace:
+def run(
+    name: str, denoiser: Denoiser, *, sampler: SamplerLike = "ddim", count: int = 16, seed: int = 0
+) -> Trace:
     return trace(
-        member(name), denoiser, (count, 1, *SIZE), generator=streams(seed, count), steps=STEPS, method=method
+        member(name),
+        denoiser,
+        (count, 1, *SIZE),
+        generator=streams(seed, count),
+        steps=STEPS,
+        sampler=sampler,
     )
 
 
@@ -73,8 +81,8 @@ def in_rings(power: Tensor, bands: int, size: tuple[int, int] = SIZE) -> Tensor:
 @pytest.mark.parametrize("network", ["tanh", "U-Net"])
 @pytest.mark.parametrize("method", ["ddim", "euler"])
 @pytest.mark.parametrize("name", ["white", "fans", "equal_snr", "blurring", "article"])
-def test_the_recursion_gives_the_power_that_was_drawn(name: str, method: Method, network: str) -> None:
-    traced = run(name, nonlinear if network == "tanh" else unet(), method=method)
+def test_the_recursion_gives_the_power_that_was_drawn(name: str, method: SamplerLike, network: str) -> None:
+    traced = run(name, nonlinear if network == "tanh" else unet(), sampler=method)
     drawn = torch.fft.rfft2(traced.images.double(), norm="ortho").abs().square().mean((0, 1))
     assert apart(traced.power, drawn) < 1e-9
     assert apart(traced.spectrum(), drawn) < ROUNDING
@@ -87,7 +95,7 @@ def test_the_recursion_gives_the_power_that_was_drawn(name: str, method: Method,
         "stray + 1%": replace(traced, stray=1.01 * traced.stray).spectrum(),
         "another start": replace(traced, start=1.01 * traced.start).spectrum(),
         "another process": replace(traced, process=member(other)).spectrum(),
-        "another sampler": replace(traced, method="euler" if method == "ddim" else "ddim").spectrum(),
+        "another sampler": replace(traced, sampler=Euler() if method == "ddim" else DDIM()).spectrum(),
         "steps one later": replace(traced, gain=traced.gain.roll(1, 0)).spectrum(),
     }
     for mutant, power in mutants.items():
@@ -96,11 +104,12 @@ def test_the_recursion_gives_the_power_that_was_drawn(name: str, method: Method,
 
 def P(traced: Trace) -> Tensor:
     """Power before every step, (K, H, W//2 + 1), by the recursion."""
-    step = traced.process.transition(traced.timesteps[:-1], traced.timesteps[1:], method=traced.method)
+    [step] = traced.sampler.plan(traced.process, traced.timesteps)
+    (A,), (B,) = step.states, step.estimates
+    assert step.noise is None
     powers = [traced.start]
     for k in range(STEPS):
-        linear = (step.sample[k] * traced.gain[k] + step.state[k]).square() * powers[-1]
-        powers.append(linear + step.sample[k].square() * traced.stray[k] + step.noise[k].square())
+        powers.append((A[k] + B[k] * traced.gain[k]).square() * powers[-1] + B[k].square() * traced.stray[k])
     return torch.stack(powers[:-1])
 
 
@@ -112,7 +121,8 @@ def test_noise_of_the_sampler_agrees_up_to_chance(name: str) -> None:
     def apart(recursion: Tensor, traced: Trace) -> float:
         return float((recursion / traced.power).log().abs().median())
 
-    few, many = (run(name, saturating, method="ancestral", count=count) for count in (24, 24 * 64))
+    sampler = ScalarDDPM() if name == "code" else Ancestral()
+    few, many = (run(name, saturating, sampler=sampler, count=count) for count in (24, 24 * 64))
     ratio = apart(few.spectrum(), few) / apart(many.spectrum(), many)
     # The mean of n noise terms has deviation 1 / sqrt(n): 64 times the images, an eighth of it. The
     # ratio is known to an eighth from 128 independent coefficients on either side (seen over seeds), and four
@@ -120,19 +130,19 @@ def test_noise_of_the_sampler_agrees_up_to_chance(name: str) -> None:
     assert ratio == pytest.approx(8, rel=0.5)
     assert apart(many.spectrum(), many) < (24 * 64) ** -0.5
     # and without the noise of the steps, many images do not help
-    assert apart(replace(many, method="ddim").spectrum(), many) > 0.2
+    assert apart(replace(many, sampler=DDIM()).spectrum(), many) > 0.2
 
 
 def test_a_published_sampler_is_traced_with_its_own_prior_and_noise() -> None:
     process = member("code")  # starts from power 1, which is not s_T^2
-    traced = run("code", nonlinear, method="ancestral", count=400)
+    traced = run("code", nonlinear, sampler=ScalarDDPM(), count=400)
     z = (traced.start - 1) / (
         2 / 400
     ) ** 0.5  # at most: most coefficients are complex, with half the variance
     assert float(z.abs().max()) < 4.5
     assert float((process.noise(50).square() - 1).abs().max()) > 0.5
     split = attribute(traced, C, bands=BANDS)
-    exact = sampled_spectrum(process, C, timesteps=traced.timesteps, method="ancestral", start="prior")
+    exact = sampled_spectrum(process, C, timesteps=traced.timesteps, sampler=ScalarDDPM(), start="prior")
     assert apart(in_rings(exact, BANDS) * 10 ** (-split.sampler / 10), in_rings(C, BANDS)) < 1e-9
 
 
@@ -160,7 +170,7 @@ def test_channels_count_alike_and_sizes_may_be_odd(channels: int, size: tuple[in
     seed=st.integers(0, 100),
 )
 def test_terms_add_up_and_stray_power_only_adds(
-    name: str, method: Method, steps: int, scale: float, curve: float, seed: int
+    name: str, method: SamplerLike, steps: int, scale: float, curve: float, seed: int
 ) -> None:
     def denoiser(x: Tensor, t: Tensor) -> Tensor:
         return torch.tanh(scale * x) + curve * x.roll(1, -2).square().clamp(max=4)
@@ -172,7 +182,7 @@ def test_terms_add_up_and_stray_power_only_adds(
         (4, 1, *size),
         generator=streams(seed, 4),
         steps=steps,
-        method=method,
+        sampler=method,
     )
     split = attribute(traced, power_law_spectrum(size), bands=3)
     drawn = in_rings(traced.power, 3, size) / in_rings(power_law_spectrum(size), 3, size)
@@ -189,13 +199,13 @@ def test_terms_add_up_and_stray_power_only_adds(
 
 @pytest.mark.parametrize("method", ["ddim", "euler"])
 @pytest.mark.parametrize("name", ["white", "fans", "equal_snr", "article"])
-def test_the_wiener_denoiser_has_the_sampler_to_blame_only(name: str, method: Method) -> None:
+def test_the_wiener_denoiser_has_the_sampler_to_blame_only(name: str, method: SamplerLike) -> None:
     process, count = member(name), 200
-    traced = run(name, WienerDenoiser(process, C, "v_prediction"), method=method, count=count)
+    traced = run(name, WienerDenoiser(process, C, "v_prediction"), sampler=method, count=count)
     t = traced.timesteps[:-1]
     torch.testing.assert_close(traced.gain, reconstruction_filter(process, C, t), rtol=1e-4, atol=1e-5)
     # what was drawn is the exact recursion from what was started from
-    exact = partial(sampled_spectrum, process, C, timesteps=traced.timesteps, method=method)
+    exact = partial(sampled_spectrum, process, C, timesteps=traced.timesteps, sampler=method)
     assert apart(traced.power, exact(start=traced.start)) < ROUNDING
     split = attribute(traced, C, bands=BANDS)
     wanted = decibel(in_rings(exact(start="prior"), BANDS), in_rings(C, BANDS))
@@ -224,9 +234,9 @@ def test_chance_of_the_start_shrinks_with_the_number_of_images() -> None:
 def test_ancestral_with_the_wiener_denoiser() -> None:
     process = member("fans")
     oracle = WienerDenoiser(process, C, "v_prediction")
-    split = attribute(run("fans", oracle, method="ancestral", count=1500), C, bands=BANDS)
+    split = attribute(run("fans", oracle, sampler="ancestral", count=1500), C, bands=BANDS)
     grid = torch.linspace(50, 0, STEPS + 1).round().long()
-    exact = sampled_spectrum(process, C, timesteps=grid, method="ancestral", start="prior")
+    exact = sampled_spectrum(process, C, timesteps=grid, sampler="ancestral", start="prior")
     torch.testing.assert_close(
         split.sampler, decibel(in_rings(exact, BANDS), in_rings(C, BANDS)), rtol=0, atol=1e-9
     )
@@ -270,7 +280,7 @@ def test_a_wrong_gain_is_found_in_the_gain_term(name: str, factor: float) -> Non
     torch.testing.assert_close(traced.gain, gain, rtol=1e-4, atol=1e-5)
     split = attribute(traced, C, bands=BANDS)
     predicted = in_rings(ddim_power(process, traced, gain), BANDS)
-    exact = sampled_spectrum(process, C, timesteps=traced.timesteps, method="ddim", start="prior")
+    exact = sampled_spectrum(process, C, timesteps=traced.timesteps, sampler="ddim", start="prior")
     wanted = decibel(predicted, in_rings(exact, BANDS))
     torch.testing.assert_close(split.gain, wanted, rtol=0, atol=ROUNDING)
     assert float(split.stray.abs().max()) < ROUNDING
@@ -314,12 +324,14 @@ def test_independent_noise_is_found_in_the_stray_term(name: str) -> None:
 # The sampler
 
 
-@pytest.mark.parametrize("method", ["ddim", "ancestral", "euler", "eta"])
+@pytest.mark.parametrize(
+    "method", ["ddim", "ancestral", "euler", Eta(0.5), Exact(C), "heun", "dpmpp_2m", "unipc"], ids=repr
+)
 @pytest.mark.parametrize("name", ["white", "fans", "article"])
-def test_a_trace_draws_the_images_of_the_sampler(name: str, method: Method) -> None:
+def test_a_trace_draws_the_images_of_the_sampler(name: str, method: SamplerLike) -> None:
     network = unet()
-    traced = run(name, network, method=method, count=3)
-    common = {"steps": STEPS, "method": method, "prediction": "v_prediction"}
+    traced = run(name, network, sampler=method, count=3)
+    common = {"steps": STEPS, "sampler": method, "prediction": "v_prediction"}
     plain = sample(member(name), network, (3, 1, *SIZE), generator=streams(0, 3), **common)
     assert torch.equal(traced.images, plain)
     other = sample(member(name), network, (3, 1, *SIZE), generator=streams(1, 3), **common)
@@ -339,12 +351,14 @@ def test_a_start_may_be_given() -> None:
 def test_errors_say_what_is_allowed() -> None:
     process = member("white")
     go = partial(trace, process, nonlinear, (2, 1, *SIZE), generator=torch.Generator(), steps=2)
-    for method in ("heun", "exact"):
-        with pytest.raises(ValueError, match=f"method='{method}': a trace needs a method of one stage"):
-            go(method=method)
+    for sampler in ("heun", "dpmpp_2m"):
+        with pytest.raises(ValueError, match="stray power needs a sampler of one step, such as DDIM"):
+            go(sampler=sampler).spectrum()
+    with pytest.raises(ValueError, match="sampler='exact' needs spectrum="):
+        go(sampler="exact")
     with pytest.raises(ValueError, match="must be ddim, ancestral"):
-        go(method="plms")
-    with pytest.raises(ValueError, match="between 1 and"):
+        go(sampler="plms")
+    with pytest.raises(ValueError, match="an integer from 1 to"):
         go(steps=51)
     with pytest.raises(ValueError, match="no signal left"):
         go(prediction="epsilon")

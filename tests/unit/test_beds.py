@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from fans import experiments
-from fans.experiments import beds
-from fans.experiments.beds import BedArm, DiscriminatorBed, Gan, GeneratorBed
-from fans.experiments.gan import at_level, band_names, draw, generator_of, quantised, recovered
-from fans.experiments.kinds import run_of
+from fans.experiments import DiscriminatorBed, Gan, GeneratorBed
+from fans.experiments.catalogue import test_beds as beds
+from fans.experiments.kinds.gan import draw, generator_of
+from fans.experiments.kinds.generator import at_level
+from fans.experiments.kinds.test_beds import BedArm, band_names, quantised, recovered
 from fans.experiments.machine import Alone
+from fans.experiments.registry import run_of
 from fans.experiments.run import Run
 from fans.metrics.reconstruction import recovery
 from fans.metrics.spectral_losses import focal_frequency_loss, nearest, spectral_loss
@@ -29,6 +31,7 @@ from fans.training.course import Course
 from fans.training.generator import Fitting, FittingConfig
 from fans.training.streams import noise as drawn
 from fans.training.streams import order
+from tiny import know
 
 Kind = Literal["fit", "random", "index"]
 KINDS: tuple[Kind, ...] = ("fit", "random", "index")
@@ -278,7 +281,7 @@ def tiny(experiment: Any) -> Any:
 @pytest.mark.parametrize("name", ["generator-rings", "discriminator-rings", "gan-photographs"])
 def test_smoke_forms_run_and_are_fresh(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     form = replace(tiny(experiments.get(name)), name="tiny")
-    monkeypatch.setitem(experiments.registry._CPU, "tiny", form)
+    know(monkeypatch, form)
     found = experiments.reproduce("tiny", scale="smoke", folder=tmp_path, report=lambda _: None)
     assert experiments.check("tiny", folder=tmp_path).manifest["fingerprint"] == found.manifest["fingerprint"]
     assert np.isfinite(found.table.value).all()

@@ -4,17 +4,22 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from fans import cli, detection, experiments, images
-from fans.cli import main
+import fans
+from fans import detection, experiments, images
+from fans.cli import common, detect, main
 from fans.experiments import machine
 from fans.experiments.config import Scale
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def test_stale_results_exit_with_1_and_the_reason(
 ) -> None:
     shutil.copytree(published / "terms-0", tmp_path / "terms-0")
     (tmp_path / "terms-0/table.csv").write_text("")
-    assert main(["check", "terms-0", "--folder", str(tmp_path)]) == cli.STALE == 1
+    assert main(["check", "terms-0", "--folder", str(tmp_path)]) == common.STALE == 1
     out, err = lines(capsys)
     assert out == [] and len(err) == 1
     assert err[0].startswith("fans: ") and "table.csv: missing, or not the file that was written" in err[0]
@@ -80,7 +85,7 @@ def test_no_results_are_stale_too(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_errors_are_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*arguments, "--folder", str(tmp_path)]) == cli.FAILED == 2
+    assert main([*arguments, "--folder", str(tmp_path)]) == common.FAILED == 2
     out, err = lines(capsys)
     assert out == [] and len(err) == 1 and err[0].startswith(message)
 
@@ -113,7 +118,7 @@ def test_an_interrupt_says_that_it_can_be_resumed(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiments, "reproduce", interrupted)
-    assert main(["reproduce", "terms-0"]) == cli.INTERRUPTED == 130
+    assert main(["reproduce", "terms-0"]) == common.INTERRUPTED == 130
     assert lines(capsys) == ([], ["fans: interrupted: the same command resumes"])
 
 
@@ -145,11 +150,11 @@ def test_commands_that_make_no_sense(arguments: list[str], capsys: pytest.Captur
 
 
 def test_experiments_are_listed_by_scale(capsys: pytest.CaptureFixture[str]) -> None:
-    assert get_args(Scale) == cli.SCALES
+    assert get_args(Scale) == common.SCALES
     assert main(["experiments"]) == 0
     out, _ = lines(capsys)
     assert [line for line in out if not line.startswith(" ")] == ["smoke", "cpu", "gpu"]
-    assert len(out) == 3 + sum(len(experiments.names(scale)) for scale in cli.SCALES)
+    assert len(out) == 3 + sum(len(experiments.names(scale)) for scale in common.SCALES)
     assert main(["experiments", "--scale", "gpu"]) == 0
     listed = [line.split()[0] for line in lines(capsys)[0]]
     assert listed == ["gpu", *experiments.names("gpu")]
@@ -237,7 +242,7 @@ def test_detect_says_what_is_wrong(
         assert out == [] and len(err) == 1 and err[0].startswith(message), err
         if arguments == [real, generated]:
             assert "is 32x32 pixels, smaller than size=64: lower size or remove it" in err[0]
-    assert get_args(detection.Features) == cli.FEATURES
+    assert get_args(detection.Features) == detect.FEATURES
 
 
 def test_the_package_is_the_command_too() -> None:
@@ -252,3 +257,12 @@ def test_help_needs_no_torch() -> None:
     code += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False" and "reproduce" in done.stdout
+
+
+def test_there_is_one_version_number(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == project["version"] == fans.__version__
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and lines(capsys) == ([f"fans {project['version']}"], [])

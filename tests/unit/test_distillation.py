@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from fans import diffusion, experiments
 from fans.diffusion import filtered
 from fans.diffusion.preconditioning import Preconditioned
-from fans.experiments import registry
 from fans.experiments.config import Data
 from fans.experiments.data import images_of
-from fans.experiments.kinds import run_of
+from fans.experiments.kinds.compression import Compression, Paced, Student, StudentRun
 from fans.experiments.machine import one_thread
-from fans.experiments.students import Compression, Paced, Student, StudentRun
+from fans.experiments.registry import run_of
 from fans.networks import LinearDenoiser, UNet, UNetConfig, WaveletUNet, WaveletUNetConfig
 from fans.training import DistillationConfig, Distiller, Trainer, TrainingConfig
 from fans.training.distillation import frequency_loss, frequency_weight, spatial_loss, tapped
+from tiny import know
 
 SIZE = (8, 8)
 WHITE = diffusion.white(size=SIZE)
@@ -342,8 +342,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two tiny experiments: a teacher, and its student."""
     folder = tmp_path_factory.mktemp("students")
     with pytest.MonkeyPatch.context() as patch, one_thread():
-        for experiment in TINY:
-            patch.setitem(registry._CPU, experiment.name, experiment)
+        know(patch, *TINY)
         for experiment in TINY:
             experiments.reproduce(experiment.name, folder=folder, report=lambda _: None)
     return folder
@@ -351,8 +350,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for experiment in TINY:
-        monkeypatch.setitem(registry._CPU, experiment.name, experiment)
+    know(monkeypatch, *TINY)
 
 
 @pytest.mark.usefixtures("_known")

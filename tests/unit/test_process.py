@@ -345,41 +345,6 @@ def test_v_pixel_of_white_noise_is_the_common_velocity(schedule: schedules.Sched
 # Going back
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "inverse_heat"])  # adds no noise at DC
-def test_posterior_is_that_of_the_forward_chain(name: str) -> None:
-    built = families((8, 9), 20)[name]
-    t, s = 12, 8
-    a_t, s_t, a_s, s_s = built.signal(t), built.noise(t), built.signal(s), built.noise(s)
-    jump = a_t / a_s  # x_t = jump x_s + sqrt(added) n
-    added = s_t**2 - jump**2 * s_s**2
-    precision = 1 / s_s**2 + jump**2 / added
-    step = SpectralProcess.transition(built, t, s, method="ancestral")
-    torch.testing.assert_close(step.noise**2, 1 / precision)
-    torch.testing.assert_close(step.state * torch.ones_like(precision), jump / added / precision)
-    torch.testing.assert_close(step.sample * torch.ones_like(precision), a_s / s_s**2 / precision)
-
-
-@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize("name", FAMILIES)
-def test_steps_keep_the_marginals(name: str, eta: float) -> None:
-    built = families((8, 9), 20)[name]
-    step = SpectralProcess.transition(built, 15, 6, method="eta", eta=eta)
-    a, noise = built.signal(15), built.noise(15)
-    signal = (step.sample + step.state * a) / built.signal(6)
-    power = ((step.state * noise) ** 2 + step.noise**2) / built.noise(6) ** 2
-    torch.testing.assert_close(signal, torch.ones_like(signal))
-    torch.testing.assert_close(power, torch.ones_like(power))
-
-
-def test_posterior_acts_on_images() -> None:
-    built = families((16, 16), 20)["fans"]
-    generator = torch.Generator().manual_seed(6)
-    x_0, epsilon = torch.randn(2, 2, 1, 16, 16, generator=generator, dtype=torch.float64)
-    mean, deviation = built.posterior(built.add_noise(x_0, 0 * epsilon, 9), x_0, 9, 4)
-    torch.testing.assert_close(mean, built.add_noise(x_0, 0 * epsilon, 4))  # no noise in, none out
-    assert deviation.shape == (16, 9) and (deviation < built.noise(4)).all()
-
-
 def test_elbo_weights_telescope() -> None:
     built = families((16, 16), 30)["power_law"]
     t = torch.arange(2, 31)
@@ -398,14 +363,6 @@ def test_check_says_where_no_chain_exists() -> None:
     assert len(at) > 0
     t, row, column = at[0].tolist()
     assert built.snr(t)[row, column] > built.snr(t - 1)[row, column]
-    before = at[:, 0].min() - 1
-    built.transition(before, before - 1, method="ancestral")
-    with pytest.raises(ValueError, match=r"no Markov chain: its SNR rises from t=\d+ to t=\d+ at"):
-        built.transition(t, t - 1, method="ancestral")
-    with pytest.raises(ValueError, match="Use method='ddim' or 'exact'"):
-        built.transition(torch.tensor([t]), torch.tensor([t - 1]), method="eta", eta=0.5)
-    for method in ("ddim", "eta"):
-        built.transition(t, t - 1, method=method, eta=0.0)
 
 
 def test_calibration_equalises_the_average_snr() -> None:
@@ -444,16 +401,6 @@ def test_published_faults_are_switches() -> None:
         build(faults=["double_sigma"])
     with pytest.raises(ValueError, match="must be one of article, code"):
         build(release="blog")  # type: ignore[arg-type]
-
-
-def test_published_velocity_is_right_only_without_a_change_of_colour() -> None:
-    C = power_law_spectrum((32, 32))
-    build = partial(diffusion.fans_as_published, C, size=(32, 32), timesteps=2000, guardrail=0.5)
-    right, wrong = build(faults=()), build(faults=("velocity",))
-    for built in (right, wrong):  # the colour rests while 1 - t/T < guardrail
-        change = 1 - built.euler(1500, -1).state
-        torch.testing.assert_close(change, torch.full_like(change, 1 / 1500), rtol=1e-6, atol=0)
-    assert float((right.euler(400, -1).state - wrong.euler(400, -1).state).abs().max()) > 1e-5
 
 
 # Bad input
@@ -535,10 +482,6 @@ def test_misuse_of_a_process_is_explained() -> None:
         (lambda: white.target(x, x, 5, "flow"), "sample, epsilon, noise, v_prediction, v_pixel, score"),
         (lambda: white.draw((2, 1, 8, 9), 5, generator), r"must end in the size \(8, 8\)"),
         (lambda: white.draw((2, 1, 8, 8), 5, diffusion.streams(0, 3)), "3 generators for a batch of 2"),
-        (lambda: white.transition(5, 5), "less noisy"),
-        (lambda: white.transition(5, 4, method="plms"), "ddim, ancestral, eta, exact or euler"),
-        (lambda: white.transition(5, 4, method="eta", eta=1.5), "0 <= eta <= 1"),
-        (lambda: white.transition(5, 4, method="exact"), "needs spectrum="),
         (lambda: white.calibrated(diffusion.white(size=(8, 8), timesteps=5), C), "equal size and timesteps"),
         (lambda: white.calibrated(other, C), "signal left at T"),
     ]

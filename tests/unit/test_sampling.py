@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import get_args
 
 import pytest
 import skimage.data
@@ -11,10 +12,12 @@ from test_process import CLEAR, FAMILIES, families, power_law_spectrum, rising, 
 from torch import Tensor
 
 from fans import diffusion
-from fans.diffusion import sampling, wiener
+from fans.diffusion import grids, wiener
+from fans.diffusion.samplers import Eta, SamplerLike, SamplerName
 from fans.diffusion.sampling import sample
 
 SIZE = (16, 16)
+NAMES: tuple[SamplerName, ...] = get_args(SamplerName)  # a new name is tested with the others
 
 
 def photographs(count: int, size: tuple[int, int] = SIZE) -> Tensor:
@@ -51,7 +54,7 @@ def test_ddpm_is_that_of_diffusers() -> None:
         x.shape,
         generator=torch.Generator().manual_seed(2),
         steps=1000,
-        method="ancestral",
+        sampler="ancestral",
         prediction="epsilon",
         start=x_T,
     )
@@ -76,8 +79,7 @@ def test_ddim_is_that_of_diffusers(prediction: diffusion.Prediction, eta: float)
         x.shape,
         generator=torch.Generator().manual_seed(2),
         steps=20,
-        method="eta",
-        eta=eta,
+        sampler=Eta(eta),
         prediction=prediction,
         start=x_T,
     )
@@ -95,14 +97,9 @@ def z_scores(images: Tensor, expected: Tensor) -> Tensor:
     return excess.mean(0) / (excess.std(0) / len(images) ** 0.5)
 
 
-@pytest.mark.parametrize(
-    ("method", "eta"),
-    [("ddim", 1.0), ("ancestral", 1.0), ("eta", 0.5), ("heun", 1.0), ("euler", 1.0), ("exact", 1.0)],
-)
+@pytest.mark.parametrize("sampler", [*NAMES, Eta(0.5)])
 @pytest.mark.parametrize("name", ["white", "equal_snr", "fans", "blurring"])
-def test_sampled_photographs_have_the_predicted_spectrum(
-    name: str, method: diffusion.Method, eta: float
-) -> None:
+def test_sampled_photographs_have_the_predicted_spectrum(name: str, sampler: SamplerLike) -> None:
     photos = photographs(400)
     C = spectrum_of(photos).double()
     common = {"size": SIZE, "schedule": partial(CLEAR, end=0.8)}
@@ -120,17 +117,15 @@ def test_sampled_photographs_have_the_predicted_spectrum(
         photos.shape,
         generator=streams,
         steps=8,
-        method=method,
-        eta=eta,
+        sampler=sampler,
         spectrum=C,
         start=x_T,
     )
     expected = wiener.sampled_spectrum(
         built,
         C,
-        timesteps=sampling.uniform(built, 8),
-        method=method,
-        eta=eta,
+        timesteps=grids.uniform(built, 8),
+        sampler=sampler,
         start=built.signal(1000) ** 2 * power_of(photos) + built.noise(1000) ** 2,
     )
     z = z_scores(found, expected)
@@ -142,7 +137,7 @@ def test_a_white_prior_under_equal_snr_is_caught() -> None:
     C = spectrum_of(photographs(400)).double()
     built = diffusion.equal_snr(C, size=SIZE)
     run = partial(sample, built, wiener.WienerDenoiser(built, C), (200, 1, *SIZE), steps=20)
-    expected = wiener.sampled_spectrum(built, C, timesteps=sampling.uniform(built, 20), start="prior").expand(
+    expected = wiener.sampled_spectrum(built, C, timesteps=grids.uniform(built, 20), start="prior").expand(
         200, -1, -1
     )
     right = run(generator=diffusion.streams(4, 200))
@@ -170,11 +165,11 @@ def test_published_sampler_makes_the_predicted_errors() -> None:
         wiener.WienerDenoiser(built, C),
         (400, 1, *SIZE),
         generator=diffusion.streams(7, 400),
-        method="euler",
+        sampler=built.sampler,
         dtype=torch.float64,
     )
-    grid = sampling.uniform(built, 50)
-    expected = wiener.sampled_spectrum(built, C, timesteps=grid, method="euler", start="prior")
+    grid = grids.uniform(built, 50)
+    expected = wiener.sampled_spectrum(built, C, timesteps=grid, sampler=built.sampler, start="prior")
     assert float(z_scores(found, expected.expand(400, -1, -1)).abs().max()) < 4
     assert float(z_scores(found, C.expand(400, -1, -1)).abs().max()) > 8
 
@@ -182,9 +177,9 @@ def test_published_sampler_makes_the_predicted_errors() -> None:
 # One sampler for all
 
 
-@pytest.mark.parametrize("method", ["ddim", "ancestral", "euler", "heun", "exact"])
+@pytest.mark.parametrize("method", NAMES)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_every_prediction_gives_the_same_images(name: str, method: diffusion.Method) -> None:
+def test_every_prediction_gives_the_same_images(name: str, method: SamplerName) -> None:
     built, C = families((12, 9), 50, CLEAR)[name], power_law_spectrum((12, 9))
     kinds: list[diffusion.Prediction] = ["sample", "epsilon", "noise", "v_prediction", "v_pixel", "score"]
     if name in ("article", "inverse_heat"):  # no signal is left at T
@@ -196,7 +191,7 @@ def test_every_prediction_gives_the_same_images(name: str, method: diffusion.Met
             (2, 1, 12, 9),
             generator=diffusion.streams(0, 2),
             steps=5,
-            method=method,
+            sampler=method,
             prediction=prediction,
             spectrum=C,
             dtype=torch.float64,
@@ -210,29 +205,30 @@ def test_every_prediction_gives_the_same_images(name: str, method: diffusion.Met
 @pytest.mark.parametrize("name", ["white", "fans"])
 def test_image_i_does_not_depend_on_the_batch(name: str) -> None:
     built, C = families(SIZE, 50)[name], power_law_spectrum(SIZE)
-    run = partial(sample, built, wiener.WienerDenoiser(built, C), steps=5, method="ancestral")
+    run = partial(sample, built, wiener.WienerDenoiser(built, C), steps=5, sampler="ancestral")
     batch = run((4, 3, *SIZE), generator=diffusion.streams(9, 4))
     alone = run((1, 3, *SIZE), generator=diffusion.streams(9, 1, first=2))
     torch.testing.assert_close(alone[0], batch[2], rtol=1e-5, atol=1e-6)
     assert batch.dtype == torch.float32
 
 
-@pytest.mark.parametrize("method", ["ddim", "ancestral", "heun"])
-def test_white_and_coloured_arithmetic_agree(method: diffusion.Method) -> None:
+@pytest.mark.parametrize("method", [name for name in NAMES if name != "exact"])
+def test_white_and_coloured_arithmetic_agree(method: SamplerName) -> None:
     white = diffusion.white(size=SIZE, timesteps=50)
     dressed = diffusion.SpectralProcess(  # the same process, by FFTs
         "dressed", SIZE, white.signal_table, white.noise_table.expand(-1, 16, 9).contiguous()
     )
-    run = partial(sample, denoiser=lambda x, t: torch.tanh(x), shape=(2, 1, *SIZE), method=method)
+    run = partial(sample, denoiser=lambda x, t: torch.tanh(x), shape=(2, 1, *SIZE), sampler=method)
     plain, coloured = (run(built, generator=diffusion.streams(1, 2)) for built in (white, dressed))
     torch.testing.assert_close(plain, coloured, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("method", "calls"), [("ddim", 2), ("ancestral", 3), ("exact", 3), ("euler", 2), ("heun", 4)]
+    ("method", "calls"),
+    [("ddim", 2), ("ancestral", 3), ("exact", 3), ("euler", 2), ("heun", 4), ("dpmpp_2m", 2), ("unipc", 2)],
 )
 def test_a_coloured_step_costs_at_most_four_ffts(
-    method: diffusion.Method, calls: int, monkeypatch: pytest.MonkeyPatch
+    method: SamplerName, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = []
 
@@ -252,7 +248,7 @@ def test_a_coloured_step_costs_at_most_four_ffts(
             (1, 1, *SIZE),
             generator=torch.Generator(),
             steps=steps,
-            method=method,
+            sampler=method,
             spectrum=C,
         )
         return len(counted)
@@ -280,14 +276,14 @@ def test_progress_wraps_the_steps() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_grids_descend_from_T_to_0(name: str, steps: int) -> None:
     built, C = families(SIZE, 100)[name], power_law_spectrum(SIZE)
-    for grid in (sampling.uniform(built, steps), sampling.equal_angle(built, C, steps)):
+    for grid in (grids.uniform(built, steps), grids.equal_angle(built, C, steps)):
         assert grid.shape == (steps + 1,) and grid.dtype == torch.int64
         assert grid[0] == 100 and grid[-1] == 0 and (grid.diff() < 0).all()
 
 
 def test_equal_angle_shares_the_largest_change() -> None:
     built, C = diffusion.white(size=SIZE, timesteps=100000), power_law_spectrum(SIZE)
-    grid = sampling.equal_angle(built, C, 20)
+    grid = grids.equal_angle(built, C, 20)
     theta = torch.atan2(built.noise_table, built.signal_table * C.sqrt())
     travelled = torch.cat([torch.zeros(1), theta.diff(dim=0).abs().amax((1, 2)).cumsum(0)])
     share = travelled[grid].diff().abs()
@@ -320,7 +316,7 @@ def test_nan_stops_at_once_and_says_where() -> None:
     assert calls == [1000, 900, 800]
     calls.clear()
     with pytest.raises(FloatingPointError, match=r"step 2 of 10 \(t = 900\)"):
-        run(method="heun")  # the third call begins the second step
+        run(sampler="heun")  # the third call begins the second step
 
 
 def test_large_values_are_no_fault() -> None:
@@ -337,21 +333,28 @@ def test_errors_say_what_is_allowed() -> None:
     run = partial(sample, white, lambda x, t: x, (2, 1, *SIZE), generator=generator)
     steep = partial(sample, rising(), lambda x, t: x, (1, 1, 64, 64), generator=generator)
     cases = [
-        (lambda: run(steps=1001), "steps=1001: must lie between 1 and the process's T = 1000"),
-        (lambda: run(steps=0), "between 1 and"),
+        (lambda: run(steps=1001), "steps=1001: must be an integer from 1 to the process's T = 1000"),
+        (lambda: run(steps=0), "an integer from 1 to"),
+        (lambda: run(steps=10.0), r"steps=10\.0: must be an integer"),
+        (lambda: run(steps=True), "steps=True: must be an integer"),
         (lambda: run(grid="cosine"), "must be 'uniform', 'equal_angle' or descending"),
         (lambda: run(grid=[1000, 1000, 0]), "descend from T = 1000 to 0"),
         (lambda: run(grid="equal_angle"), "needs spectrum="),
-        (lambda: run(method="exact"), "needs spectrum="),
-        (lambda: run(method="plms"), "must be ddim, ancestral"),
+        (lambda: run(sampler="exact"), "needs spectrum="),
+        (
+            lambda: run(sampler="plms"),
+            "must be ddim, ancestral, .*, or an instance such as Eta",
+        ),
         (lambda: run(prediction="flow"), "sample, epsilon, noise, v_prediction, v_pixel, score"),
         (lambda: run(prediction="epsilon"), "no signal left"),
         (lambda: run(start="marginal"), "together with spectrum="),
         (lambda: run(start=torch.ones(1, 1, *SIZE)), r"must be \(2, 1, 16, 16\)"),
         (lambda: run(spectrum=-C, start="marginal"), "not negative"),
-        (lambda: run(spectrum=C[:8], method="exact"), r"need \(H, W//2 \+ 1\) = \(16, 9\)"),
-        (lambda: steep(method="ancestral", steps=1000), "no Markov chain: its SNR rises"),
-        (lambda: steep(method="eta", eta=0.1, steps=1000), "Use method='ddim' or 'exact'"),
+        (lambda: run(spectrum=C[:8], sampler="exact"), r"need \(H, W//2 \+ 1\) = \(16, 9\)"),
+        (lambda: steep(sampler="ancestral", steps=1000), "no Markov chain: its SNR rises"),
+        (lambda: steep(sampler=Eta(0.1), steps=1000), "such as 'ddim' or 'exact'"),
+        (lambda: Eta(1.5), "eta=1.5: must lie between 0"),
+        (lambda: Eta(float("nan")), "eta=nan: must lie between 0"),
         (
             lambda: sample(white, lambda x, t: x, (1, 1, 8, 8), generator=generator),
             r"must end in the size \(16, 16\)",
@@ -364,3 +367,9 @@ def test_errors_say_what_is_allowed() -> None:
     for call, message in cases:
         with pytest.raises(ValueError, match=message):
             call()
+    with pytest.raises(TypeError, match="generator is int: must be a"):
+        run(generator=0)
+    with pytest.raises(TypeError, match="generator is list"):
+        run(generator=[0, 1])
+    with pytest.raises(TypeError, match="must be a name or an instance"):
+        run(sampler=2)

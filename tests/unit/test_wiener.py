@@ -8,7 +8,8 @@ from test_process import FAMILIES, SIZES, families, power_law_spectrum, rising
 from torch import Tensor
 
 from fans import diffusion
-from fans.diffusion import sampling, schedules, wiener
+from fans.diffusion import grids, schedules, wiener
+from fans.diffusion.samplers import Eta, SamplerName
 
 GENERIC = [
     name for name in FAMILIES if name not in ("article", "code")
@@ -33,8 +34,8 @@ def test_exact_sampling_reproduces_any_spectrum(name: str, size: tuple[int, int]
     built, C = families(size)[name], power_law_spectrum(size)
     C[1, 1] = 0.0  # a gap, and
     C[2, 2] *= 1e4  # a line
-    grid = sampling.uniform(built, steps)
-    found = wiener.sampled_spectrum(built, C, timesteps=grid, method="exact")
+    grid = grids.uniform(built, steps)
+    found = wiener.sampled_spectrum(built, C, timesteps=grid, sampler="exact")
     assert relative(found[C > 0], C[C > 0]) < 1e-10
     assert found[1, 1] < 1e-20
 
@@ -44,15 +45,15 @@ def test_exact_sampling_reproduces_any_spectrum(name: str, size: tuple[int, int]
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ddim_obeys_the_cosine_law(name: str, size: tuple[int, int], steps: int) -> None:
     built, C = families(size)[name], power_law_spectrum(size)
-    grid = sampling.uniform(built, steps)
-    ratio = wiener.sampled_spectrum(built, C, timesteps=grid, method="ddim") / C
+    grid = grids.uniform(built, steps)
+    ratio = wiener.sampled_spectrum(built, C, timesteps=grid, sampler="ddim") / C
     torch.testing.assert_close(ratio, wiener.cosine_law(built, C, grid), rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_cosine_law_in_angles(name: str) -> None:
     built, C = families((16, 16))[name], power_law_spectrum((16, 16))
-    grid = sampling.uniform(built, 10)
+    grid = grids.uniform(built, 10)
     theta = torch.atan2(built.noise(grid), built.signal(grid) * C.sqrt())
     angles = theta.diff(dim=0).cos().square().prod(0)
     torch.testing.assert_close(wiener.cosine_law(built, C, grid), angles, rtol=1e-8, atol=1e-20)
@@ -62,7 +63,7 @@ def test_cosine_law_in_angles(name: str) -> None:
 @pytest.mark.parametrize("name", GENERIC)
 def test_ancestral_follows_its_recursion(name: str, size: tuple[int, int]) -> None:
     built, C = families(size)[name], power_law_spectrum(size)
-    grid = sampling.uniform(built, 10)
+    grid = grids.uniform(built, 10)
     power = built.signal(1000) ** 2 * C + built.noise(1000) ** 2
     for t, s in zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True):
         a_t, s_t, a_s, s_s = built.signal(t), built.noise(t), built.signal(s), built.noise(s)
@@ -70,24 +71,24 @@ def test_ancestral_follows_its_recursion(name: str, size: tuple[int, int]) -> No
         jump = s_t**2 - (a_t / a_s) ** 2 * s_s**2  # noise added on the way from s to t
         filtered = a_t * C / (a_t**2 * C + s_t**2)
         power = (kept + a_s * jump / s_t**2 * filtered) ** 2 * power + s_s**2 * jump / s_t**2
-    found = wiener.sampled_spectrum(built, C, timesteps=grid, method="ancestral")
+    found = wiener.sampled_spectrum(built, C, timesteps=grid, sampler="ancestral")
     assert relative(found, power) < 1e-10
 
 
 @pytest.mark.parametrize("name", GENERIC)
 def test_eta_joins_ddim_and_ancestral(name: str) -> None:
     built, C = families((16, 16))[name], power_law_spectrum((16, 16))
-    run = partial(wiener.sampled_spectrum, built, C, timesteps=sampling.uniform(built, 10))
-    torch.testing.assert_close(run(method="eta", eta=0.0), run(method="ddim"))
-    torch.testing.assert_close(run(method="eta", eta=1.0), run(method="ancestral"))
+    run = partial(wiener.sampled_spectrum, built, C, timesteps=grids.uniform(built, 10))
+    torch.testing.assert_close(run(sampler=Eta(0.0)), run(sampler="ddim"))
+    torch.testing.assert_close(run(sampler=Eta(1.0)), run(sampler="ancestral"))
 
 
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2)])
 @pytest.mark.parametrize("name", ["white", "fans"])
-def test_flow_samplers_converge_with_their_order(name: str, method: diffusion.Method, order: int) -> None:
+def test_flow_samplers_converge_with_their_order(name: str, method: SamplerName, order: int) -> None:
     built, C = families((16, 16))[name], power_law_spectrum((16, 16))
     coarse, fine = (
-        worst(wiener.sampled_spectrum(built, C, timesteps=sampling.uniform(built, K), method=method), C)
+        worst(wiener.sampled_spectrum(built, C, timesteps=grids.uniform(built, K), sampler=method), C)
         for K in (50, 100)
     )
     assert coarse / fine == pytest.approx(2**order, rel=0.2)
@@ -96,18 +97,18 @@ def test_flow_samplers_converge_with_their_order(name: str, method: diffusion.Me
 def test_the_flow_of_equal_snr_is_the_identity() -> None:
     built, C = families((16, 16))["equal_snr"], power_law_spectrum((16, 16))
     for method in ("euler", "heun"):
-        found = wiener.sampled_spectrum(built, C, timesteps=[1000, 500, 0], method=method)
+        found = wiener.sampled_spectrum(built, C, timesteps=[1000, 500, 0], sampler=method)
         assert relative(found, C) < 1e-5
 
 
 def test_exact_and_ddim_need_no_markov_chain() -> None:
     built, C = rising(), power_law_spectrum((64, 64))
-    grid = sampling.uniform(built, 20)
-    assert relative(wiener.sampled_spectrum(built, C, timesteps=grid, method="exact"), C) < 1e-10
-    ratio = wiener.sampled_spectrum(built, C, timesteps=grid, method="ddim") / C
+    grid = grids.uniform(built, 20)
+    assert relative(wiener.sampled_spectrum(built, C, timesteps=grid, sampler="exact"), C) < 1e-10
+    ratio = wiener.sampled_spectrum(built, C, timesteps=grid, sampler="ddim") / C
     torch.testing.assert_close(ratio, wiener.cosine_law(built, C, grid), rtol=1e-10, atol=0)
     with pytest.raises(ValueError, match="no Markov chain"):
-        wiener.sampled_spectrum(built, C, timesteps=grid, method="ancestral")
+        wiener.sampled_spectrum(built, C, timesteps=grid, sampler="ancestral")
 
 
 # Figures of the literature, recomputed: 64 x 64, f^-2, variance 0.25; largest error of all frequencies, dB
@@ -128,16 +129,16 @@ def test_discretisation_error_of_each_family(
 ) -> None:
     built, C = families((64, 64))[name], power_law_spectrum((64, 64))
     for steps, wanted in ((10, ten), (50, fifty), (1000, thousand)):
-        grid = sampling.uniform(built, steps)
+        grid = grids.uniform(built, steps)
         for method, error in zip(("ddim", "ancestral"), wanted, strict=True):
-            found = worst(wiener.sampled_spectrum(built, C, timesteps=grid, method=method), C)
+            found = worst(wiener.sampled_spectrum(built, C, timesteps=grid, sampler=method), C)
             assert found == pytest.approx(error, rel=0.025, abs=6e-4)
 
 
 def test_best_possible_ddim_is_reached_by_equal_snr() -> None:
     built, C = families((16, 16))["equal_snr"], power_law_spectrum((16, 16))
     for steps in (10, 50, 1000):
-        ratio = wiener.cosine_law(built, C, sampling.uniform(built, steps))
+        ratio = wiener.cosine_law(built, C, grids.uniform(built, steps))
         best = torch.cos(torch.tensor(torch.pi / (2 * steps), dtype=torch.float64)) ** (2 * steps)
         torch.testing.assert_close(ratio, best.expand_as(ratio))
 
@@ -147,7 +148,7 @@ def test_equal_angle_beats_the_uniform_grid(name: str) -> None:
     built, C = families((64, 64))[name], power_law_spectrum((64, 64))
     uniform, equal = (
         worst(wiener.cosine_law(built, C, grid), torch.ones_like(C))
-        for grid in (sampling.uniform(built, 50), sampling.equal_angle(built, C, 50))
+        for grid in (grids.uniform(built, 50), grids.equal_angle(built, C, 50))
     )
     if name == "equal_snr":  # where the uniform grid has equal angles already
         assert equal == pytest.approx(uniform, rel=1e-9)
@@ -163,8 +164,8 @@ def test_a_white_start_costs_what_the_literature_says() -> None:
     ones = torch.ones(1, 1, dtype=torch.float64)
     for name, cost in (("equal_snr", 17.2), ("power_law", 7.8)):
         run = partial(wiener.sampled_spectrum, built[name], C, timesteps=range(1000, -1, -1))
-        assert worst(run(method="ddim", start=ones), C) == pytest.approx(cost, abs=0.1)
-        assert worst(run(method="ancestral", start=ones), C) < 0.4
+        assert worst(run(sampler="ddim", start=ones), C) == pytest.approx(cost, abs=0.1)
+        assert worst(run(sampler="ancestral", start=ones), C) < 0.4
 
 
 def test_cost_of_the_practical_prior() -> None:
@@ -180,7 +181,7 @@ def test_cost_of_the_practical_prior() -> None:
     a, s = (level[-1] for level in early(1000))
     torch.testing.assert_close(cost, wiener.decibel(s**2 + 0 * C, a**2 * C + s**2))
     forgotten = wiener.prior_cost(
-        diffusion.white(size=size, schedule=early), C, timesteps=range(1000, -1, -1), method="ancestral"
+        diffusion.white(size=size, schedule=early), C, timesteps=range(1000, -1, -1), sampler="ancestral"
     )
     assert forgotten.abs().max() < 0.25 * cost.abs().max()
 
@@ -193,7 +194,7 @@ def test_number_of_steps_and_variance_set_the_bias() -> None:
     grid = torch.cat([used, torch.zeros(1, dtype=torch.long)])
     ratio = {
         method: float(
-            wiener.sampled_spectrum(white, C, timesteps=grid, method=method, start="prior")[0, 0] / 0.01
+            wiener.sampled_spectrum(white, C, timesteps=grid, sampler=method, start="prior")[0, 0] / 0.01
         )
         for method in ("ancestral", "ddim")
     }

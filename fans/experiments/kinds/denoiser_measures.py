@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fans.diffusion import Prediction, SpectralProcess, streams
 from fans.diffusion.attribution import attribute, trace
 from fans.diffusion.likelihood import bound
+from fans.diffusion.samplers import SamplerLike
 from fans.diffusion.sampling import sample
 from fans.experiments.data import Images
 from fans.experiments.kinds.samples import BANDS, SAMPLING_SEED
@@ -26,7 +27,7 @@ class Denoiser:
         images: all of the experiment.
         seed: of the run.
         count: of images drawn.
-        method: of the sampler.
+        sampler: of the images.
         prediction: of the network.
     """
 
@@ -35,7 +36,7 @@ class Denoiser:
     images: Images
     seed: int
     count: int
-    method: str
+    sampler: SamplerLike
     prediction: Prediction
 
     @property
@@ -69,7 +70,7 @@ def draw(denoiser: Denoiser, steps: int) -> tuple[Tensor, list[tuple[str, float]
     channels = images.train.shape[1]
     options: dict[str, Any] = {
         "steps": steps,
-        "method": denoiser.method,
+        "sampler": denoiser.sampler,
         "prediction": denoiser.prediction,
         "device": denoiser.device,
     }

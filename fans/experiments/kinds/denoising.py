@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from torch import Tensor, nn
 
 from fans import diffusion
-from fans.diffusion import Prediction, SpectralProcess, plane_mean
+from fans.diffusion import Prediction, PublishedFans, SpectralProcess, plane_mean
 from fans.diffusion.losses import Loss
 from fans.diffusion.preconditioning import Preconditioned
 from fans.experiments.config import Experiment, Options
@@ -192,13 +192,14 @@ class DenoisingRun(Run):
 
     def trained(self, trainer: Trainer, images: Images) -> Denoiser:
         """The averaged network as it is now, on the device that it runs on."""
+        process = trainer.process
         return Denoiser(
-            trainer.process,
+            process,
             trainer.denoiser().to(trainer.accelerator.device),
             images,
             seed=self.seed,
             count=self.experiment.samples,
-            method=self.arm.method,
+            sampler=process.sampler if isinstance(process, PublishedFans) else self.arm.method,
             prediction=self.arm.prediction,
         )
 
