@@ -1,6 +1,8 @@
 """Checks of arguments that several rooms share, and errors that say what is allowed."""
 
+from collections.abc import Sequence
 from importlib import import_module
+from math import inf
 from types import ModuleType
 
 import numpy as np
@@ -28,6 +30,25 @@ def number(label: str, value: object, *, low: float, high: float) -> float:
     if not low <= value <= high:
         raise ValueError(f"{label} must be between {low:g} and {high:g}, got {value}")
     return float(value)
+
+
+def positive(label: str, value: object, *, zero: bool = False) -> float:
+    """Check a finite number above 0, or from 0 on; ``label`` names it in the message."""
+    found = number(label, value, low=-inf, high=inf)
+    if not 0 <= found < inf or (found == 0 and not zero):
+        raise ValueError(f"{label} must be finite and {'not negative' if zero else 'positive'}, got {value}")
+    return found
+
+
+def image_size(label: str, value: object) -> tuple[int, int]:
+    """Check the size (H, W) of images, of 2 pixels or more; ``label`` names it in the message."""
+    pair = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    if len(pair) != 2:
+        raise TypeError(f"{label} must be a pair (H, W) of whole numbers, got {value!r}")
+    height, width = (whole(f"{label}[{i}]", side, low=1) for i, side in enumerate(pair))
+    if height * width == 1:
+        raise ValueError(f"{label} must have at least 2 pixels, got (1, 1)")
+    return height, width
 
 
 def choice(label: str, value: object, allowed: tuple[object, ...]) -> None:

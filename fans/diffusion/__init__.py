@@ -5,7 +5,8 @@
 1000
 """
 
-from fans.diffusion.checks import as_spectrum
+from fans.diffusion.checks import Timestep, as_spectrum
+from fans.diffusion.configuration import family, from_config
 from fans.diffusion.families import band, blur, equal_snr, flipped_snr, gud, power_law, white
 from fans.diffusion.fans import Ramp, fans
 from fans.diffusion.fans_published import FAULTS, Fault, PublishedFans, Release, fans_as_published
@@ -19,7 +20,7 @@ from fans.diffusion.plane import (
     randn,
     streams,
 )
-from fans.diffusion.process import Prediction, SpectralProcess, Timestep
+from fans.diffusion.process import Prediction, SpectralProcess
 
 __all__ = [
     "FAULTS",
@@ -37,10 +38,12 @@ __all__ = [
     "band",
     "blur",
     "equal_snr",
+    "family",
     "fans",
     "fans_as_published",
     "filtered",
     "flipped_snr",
+    "from_config",
     "gud",
     "plane_mean",
     "power_law",

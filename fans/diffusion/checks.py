@@ -1,10 +1,13 @@
-"""What a spectrum and the tables of a process must satisfy, and errors that say where they do not."""
+"""What spectra, levels, times and images of a process must satisfy, and errors that say where they do not."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fans.diffusion.plane import Size, Spectrum
+
+Timestep = int | float | Tensor
+_TIMES = (torch.int8, torch.int16, torch.int32, torch.int64, torch.float32, torch.float64)
 
 
 def as_spectrum(spectrum: Spectrum, size: Size, *, positive: bool = False) -> Tensor:
@@ -59,39 +62,98 @@ def _mirror(columns: Tensor) -> Tensor:
     return columns.flip(-2).roll(1, -2)
 
 
-def check_tables(name: str, size: Size, signal: Tensor, noise: Tensor) -> None:
-    """Check the tables of a process: shape and precision, a clean start, signal and noise where they must be.
+def as_time(t: Timestep, timesteps: int, *, noisy: bool = False) -> Tensor:
+    """Check times, whole or real, of a process that runs from 0 to T = ``timesteps``.
+
+    Args:
+        t: number or numbers of any shape; not bool, nor uint8, in which ``t - 1`` wraps around.
+        timesteps: T.
+        noisy: refuse the clean state t = 0 too.
+
+    Returns:
+        float64 of the shape and on the device of t.
 
     Raises:
-        ValueError: says which table, and at which timestep and coefficient.
+        TypeError: no numbers, or of a type that does not hold times.
+        ValueError: a time outside, or NaN.
     """
-    for label, table in (("signal", signal), ("noise", noise)):
-        _check_table(table, f"{name}: {label}_table", size)
-    if len(signal) != len(noise):
-        raise ValueError(f"{name}: {len(signal)} rows of signal, {len(noise)} of noise: both need T + 1")
+    try:
+        time = t if isinstance(t, Tensor) else torch.tensor(np.asarray(t))
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"t={t!r}: must be a whole or real number, or a tensor of them") from None
+    if time.dtype not in _TIMES:
+        raise TypeError(f"t is of type {time.dtype}: must be whole (int64) or real (float32, float64)")
+    inside = (time >= 0) & (time <= timesteps) & ((time > 0) | (not noisy))
+    if not inside.all():
+        wrong = time[~inside].reshape(-1)[0].item()
+        if noisy and wrong == 0:
+            raise ValueError(
+                "t=0 is the clean image, with nothing to predict: noisy states run from 1 to T ="
+                f" {timesteps}; draw t with torch.randint(1, T + 1, ...)"
+            )
+        raise ValueError(f"t={wrong}: must lie from 0 to T = {timesteps}" + (", above 0" if noisy else ""))
+    return time.to(torch.float64)
+
+
+def check_images(label: str, x: Tensor, size: Size, t: Tensor | None = None) -> None:
+    """Check images (..., H, W) of real numbers, and that times fit them: one, or one per image.
+
+    Raises:
+        TypeError: no tensor, or not of a floating type; whole numbers would lose everything but 0 and 1.
+        ValueError: another size, or another number of times.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(
+            f"{label} is {kind}: must be a tensor of floating type; scale images to -1 ... 1 first"
+        )
+    if tuple(x.shape[-2:]) != size:
+        raise ValueError(f"{label} has shape {tuple(x.shape)}: must end in the size {size} of the process")
+    if t is not None and t.ndim and (t.ndim > 1 or x.ndim < 3 or len(t) not in (1, len(x))):
+        raise ValueError(
+            f"t has shape {tuple(t.shape)} for {label} of shape {tuple(x.shape)}: give one t, or one an image"
+        )
+
+
+def check_levels(name: str, size: Size, times: Tensor, signal: Tensor, noise: Tensor) -> None:
+    """Check levels of a process at increasing times 0 ... T: shape and precision, a clean start, signal and
+    noise where they must be.
+
+    Args:
+        name: of the process.
+        size: (H, W) of the images.
+        times: (K,), the first 0 and the last T.
+        signal, noise: (K, H, W//2 + 1), or (K, 1, 1).
+
+    Raises:
+        ValueError: says which level, and at which timestep and coefficient.
+    """
+    for label, level in (("signal", signal), ("noise", noise)):
+        _check_level(level, f"{name}: {label}", size, len(times))
     if (signal[0] != 1).any() or (noise[0] != 0).any():
         raise ValueError(f"{name}: t = 0 must be the clean image, signal 1 and noise 0 everywhere")
-    _check_positive(noise[1:], f"{name}: noise", first=1)
-    _check_positive(signal[:-1], f"{name}: signal", first=0)
+    _check_positive(noise[1:], f"{name}: noise", times[1:])
+    _check_positive(signal[:-1], f"{name}: signal", times[:-1])
 
 
-def _check_table(table: Tensor, label: str, size: Size) -> None:
+def _check_level(level: Tensor, label: str, size: Size, count: int) -> None:
     plane = (size[0], size[1] // 2 + 1)
-    if table.dtype != torch.float64 or table.shape[1:] not in (plane, (1, 1)) or len(table) < 3:
+    if level.dtype != torch.float64 or level.shape not in ((count, *plane), (count, 1, 1)):
         raise ValueError(
-            f"{label} is {table.dtype} of shape {tuple(table.shape)}: must be float64 of shape"
-            f" (T + 1, {plane[0]}, {plane[1]}) or (T + 1, 1, 1) with T >= 2"
+            f"{label} is {level.dtype} of shape {tuple(level.shape)} for {count} times: must be float64 of"
+            f" shape {(count, *plane)} or {(count, 1, 1)}"
         )
-    if not table.isfinite().all() or (table < 0).any():
+    if not level.isfinite().all() or (level < 0).any():
         raise ValueError(f"{label} must be finite and not negative everywhere")
-    if table.shape[1:] == plane and not is_hermitian(table, size):
+    if level.shape[1:] == plane and not is_hermitian(level, size):
         raise ValueError(f"{label} differs between frequencies f and -f: images are real, treat both alike")
 
 
-def _check_positive(table: Tensor, label: str, *, first: int) -> None:
-    if (table <= 0).any():
-        t, row, column = (table <= 0).nonzero()[0].tolist()
+def _check_positive(level: Tensor, label: str, times: Tensor) -> None:
+    if (level <= 0).any():
+        k, row, column = (level <= 0).nonzero()[0].tolist()
         raise ValueError(
-            f"{label} is {table[t, row, column].item()} at t={t + first}, coefficient ({row}, {column}): it"
-            " must be positive between the clean image and T; put a floor under the spectrum or the weights"
+            f"{label} is {level[k, row, column].item()} at t={times[k].item():g}, coefficient ({row},"
+            f" {column}): it must be positive between the clean image and T; put a floor under the spectrum"
+            " or the weights"
         )

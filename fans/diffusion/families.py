@@ -1,46 +1,56 @@
 """Processes of the literature, each a few lines that fill in ``a_t(w)`` and ``s_t(w)``.
 
 All take ``size=(H, W)``, ``timesteps=T`` and a scalar ``schedule`` (``fans.diffusion.schedules``), written
-below as
-``a_t`` and ``s_t``. A ``spectrum`` is the power C of the data per coefficient of the orthonormal DFT, shape
-(H, W//2 + 1). f is the radial frequency in cycles per pixel.
+below as ``a_t`` and ``s_t``. A ``spectrum`` is the power C of the data per coefficient of the orthonormal
+DFT, shape (H, W//2 + 1). f is the radial frequency in cycles per pixel.
 """
 
-from collections.abc import Sequence
-from math import log
+from collections.abc import Callable, Sequence
+from math import inf, log
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from fans._validation import known, number, positive
 from fans.diffusion.checks import as_spectrum, mirrored_columns
-from fans.diffusion.plane import Size, Spectrum, plane_mean, radius
+from fans.diffusion.configuration import family
+from fans.diffusion.plane import Constant, Size, Spectrum, plane_mean, radius
 from fans.diffusion.process import SpectralProcess
-from fans.diffusion.schedules import ScheduleLike, tables
+from fans.diffusion.schedules import ScheduleLike, schedule_of
 from fans.spectrum import bands
-
-
-def _levels(schedule: ScheduleLike, timesteps: int) -> tuple[Tensor, Tensor]:
-    """Scalar signal and noise level, each (T + 1, 1, 1)."""
-    signal, noise = tables(schedule, timesteps)
-    return signal[:, None, None], noise[:, None, None]
 
 
 def _shaped(name: str, power: Tensor, size: Size, timesteps: int, schedule: ScheduleLike) -> SpectralProcess:
     """Scalar signal; noise of the given power per coefficient, times the scalar noise level."""
-    signal, noise = _levels(schedule, timesteps)
-    return SpectralProcess(name, size, signal, noise * power.sqrt())
+    scalar, colour = schedule_of(schedule), Constant(power.sqrt())
+
+    def levels(t: Tensor) -> tuple[Tensor, Tensor]:
+        a, s = scalar(t, timesteps)
+        return a, s * colour.like(t)
+
+    return SpectralProcess(name, size, timesteps, levels)
 
 
+def _from_clean(levels: Callable[[Tensor], tuple[Tensor, Tensor]], t: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels that say nothing before t = 1: linear from the clean image until then."""
+    a, s = levels(t.clamp(min=1))
+    until = t.clamp(max=1)
+    return torch.lerp(torch.ones_like(a), a, until.expand_as(a)), until * s
+
+
+@family
 def white(*, size: Size, timesteps: int = 1000, schedule: ScheduleLike = "cosine") -> SpectralProcess:
     """Every other diffusion model: ``a_t, s_t`` equal at all frequencies.
 
     >>> white(size=(32, 32)).noise(1000).tolist()
     [[1.0]]
     """
-    return SpectralProcess("white", size, *_levels(schedule, timesteps))
+    scalar = schedule_of(schedule)
+    return SpectralProcess("white", size, timesteps, lambda t: scalar(t, timesteps))
 
 
+@family
 def equal_snr(
     spectrum: Spectrum, *, size: Size, timesteps: int = 1000, schedule: ScheduleLike = "cosine"
 ) -> SpectralProcess:
@@ -53,6 +63,7 @@ def equal_snr(
     return _shaped("EqualSNR", power, size, timesteps, schedule)
 
 
+@family
 def flipped_snr(
     spectrum: Spectrum, *, size: Size, timesteps: int = 1000, schedule: ScheduleLike = "cosine"
 ) -> SpectralProcess:
@@ -71,6 +82,7 @@ def flipped_snr(
     return _shaped("FlippedSNR", power / flipped, size, timesteps, schedule)
 
 
+@family
 def power_law(
     alpha: float, *, size: Size, timesteps: int = 1000, schedule: ScheduleLike = "cosine"
 ) -> SpectralProcess:
@@ -81,12 +93,14 @@ def power_law(
     >>> power_law(0.0, size=(8, 8)).noise(1000).unique().tolist()
     [1.0]
     """
+    number("alpha", alpha, low=-inf, high=inf)
     f = radius(size)
     f[0, 0] = f[f > 0].min()
     power = f ** (2 * alpha)
     return _shaped(f"power law {alpha:g}", power / plane_mean(power, size), size, timesteps, schedule)
 
 
+@family
 def band(
     gains: Sequence[float], *, size: Size, timesteps: int = 1000, schedule: ScheduleLike = "cosine"
 ) -> SpectralProcess:
@@ -99,13 +113,14 @@ def band(
     Raises:
         ValueError: a gain that is not positive, or rings without any coefficient.
     """
+    for gain in gains:  # without noise the SNR of a ring is infinite
+        positive("each of gains", gain)
     amplitude = torch.tensor(gains, dtype=torch.float64)
-    if amplitude.ndim != 1 or not (amplitude > 0).all():
-        raise ValueError(f"gains={gains}: must be positive; without noise the SNR of a ring is infinite")
     power = amplitude[torch.from_numpy(bands(size, len(gains)).index)].square()
     return _shaped("band", power / plane_mean(power, size), size, timesteps, schedule)
 
 
+@family
 def blur(
     kind: Literal["blurring", "inverse_heat"] = "blurring",
     *,
@@ -126,29 +141,38 @@ def blur(
         kind: ``"blurring"`` (Hoogeboom and Salimans): ``a_t ((1 - floor) exp(-lambda tau_t) + floor)``, with
             ``tau_t = (sigma_max s_t^2)^2 / 2``. ``"inverse_heat"`` (Rissanen et al.):
             ``exp(-lambda sigma_t^2 / 2)``, sigma log-spaced from ``sigma_min`` at t = 1, and constant
-            noise; it has no scalar schedule.
+            noise; before t = 1 both levels are linear in t. It has no scalar schedule.
         size, timesteps, schedule: as everywhere.
         sigma_max: final width of the blur in pixels.
         sigma_min: first width of the blur in pixels, ``"inverse_heat"`` only.
         floor: share of the signal that is never blurred, ``"blurring"`` only.
         noise: noise level at every t > 0, ``"inverse_heat"`` only.
     """
-    eigenvalue = (2 * torch.pi * radius(size)).square()
+    known("kind", kind, ("blurring", "inverse_heat"))
+    sigma_max, sigma_min = positive("sigma_max", sigma_max), positive("sigma_min", sigma_min)
+    number("floor", floor, low=0, high=1)
+    eigenvalue = Constant((2 * torch.pi * radius(size)).square())
+    scalar = schedule_of(schedule)
+
+    def blurring(t: Tensor) -> tuple[Tensor, Tensor]:
+        a, s = scalar(t, timesteps)
+        decay = torch.exp(-eigenvalue.like(t) * (sigma_max * s.square()).square() / 2)
+        return a * ((1 - floor) * decay + floor), s
+
+    def inverse_heat(t: Tensor) -> tuple[Tensor, Tensor]:
+        u = (t - 1) / (timesteps - 1)
+        sigma = torch.exp(log(sigma_min) * (1 - u) + log(sigma_max) * u)
+        # below exp(-150) an amplitude cannot matter, but its square must not underflow
+        decay = torch.exp(-(eigenvalue.like(t) * sigma.square() / 2).clamp(max=150))
+        return decay, torch.full_like(t, level)
+
     if kind == "blurring":
-        a, s = _levels(schedule, timesteps)
-        decay = torch.exp(-eigenvalue * (sigma_max * s.square()).square() / 2)
-        return SpectralProcess("blurring", size, a * ((1 - floor) * decay + floor), s)
-    if kind != "inverse_heat":
-        raise ValueError(f"kind={kind!r}: must be 'blurring' or 'inverse_heat'")
-    sigma = torch.logspace(log(sigma_min), log(sigma_max), timesteps, base=torch.e, dtype=torch.float64)
-    # below exp(-150) an amplitude cannot matter, but its square must not underflow
-    decay = torch.exp(-(eigenvalue * sigma[:, None, None].square() / 2).clamp(max=150))
-    s = torch.full((timesteps + 1, 1, 1), noise, dtype=torch.float64)
-    s[0] = 0
-    clean = torch.ones_like(decay[:1])
-    return SpectralProcess("inverse heat", size, torch.cat([clean, decay]), s)
+        return SpectralProcess("blurring", size, timesteps, blurring)
+    level = positive("noise", noise)
+    return SpectralProcess("inverse heat", size, timesteps, lambda t: _from_clean(inverse_heat, t))
 
 
+@family
 def gud(
     spectrum: Spectrum,
     *,
@@ -161,7 +185,8 @@ def gud(
 
     ``a_t^2 = sigmoid(-g)`` and ``s_t^2 = C sigmoid(g)``, where g runs linearly with time from
     ``g_0 + l - max(l)`` to ``g_1 + l - min(l)`` and ``l = -log(C) / softness``: weak frequencies are noised
-    first. Infinite softness is EqualSNR, 1 keeps the SNR ratios of white noise, near 0 one frequency follows
+    first. Before t = 1 levels are linear in t from the clean image.
+    Infinite softness is EqualSNR, 1 keeps the SNR ratios of white noise, near 0 one frequency follows
     after the other.
 
     Args:
@@ -169,15 +194,19 @@ def gud(
         softness: overlap of the windows, positive.
         log_snr: -g_0 at the clean and -g_1 at the noisy end, decreasing.
     """
-    first, last = log_snr
-    if softness <= 0 or first <= last:
+    first, last = (number("each of log_snr", value, low=-inf, high=inf) for value in log_snr)
+    if not number("softness", softness, low=0, high=inf) > 0 or not first > last:
         raise ValueError(
             f"softness={softness}, log_snr={log_snr}: need softness > 0 and a decreasing log-SNR"
         )
     power = as_spectrum(spectrum, size, positive=True)
     order = -power.log() / softness
-    u = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64)[:, None, None]
-    g = -first + order - order.max() + u * (first - last + order.max() - order.min())
-    a, s = torch.sigmoid(-g).sqrt(), (power * torch.sigmoid(g)).sqrt()
-    a[0], s[0] = 1, 0
-    return SpectralProcess("GUD", size, a, s)
+    window, start = first - last + order.max() - order.min(), order - order.max() - first
+    constants = Constant(start), Constant(power)
+
+    def levels(t: Tensor) -> tuple[Tensor, Tensor]:
+        begin, data = (constant.like(t) for constant in constants)
+        g = begin + t / timesteps * float(window)
+        return torch.sigmoid(-g).sqrt(), (data * torch.sigmoid(g)).sqrt()
+
+    return SpectralProcess("GUD", size, timesteps, lambda t: _from_clean(levels, t))

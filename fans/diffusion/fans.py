@@ -1,20 +1,24 @@
 """FANS: noise whose colour is read off the data band by band, and changes with time."""
 
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from fans._validation import known, number, positive
 from fans.diffusion.checks import as_spectrum
-from fans.diffusion.plane import Size, Spectrum
+from fans.diffusion.configuration import family
+from fans.diffusion.plane import Constant, Size, Spectrum
 from fans.diffusion.process import SpectralProcess
-from fans.diffusion.schedules import ScheduleLike, tables
+from fans.diffusion.schedules import ScheduleLike, schedule_of
 from fans.spectrum import Bands, multiplicity
 from fans.spectrum import bands as partition
 
 Ramp = Literal["linear", "sigmoid"]
 
 
+@family
 def fans(
     spectrum: Spectrum,
     *,
@@ -48,17 +52,31 @@ def fans(
     >>> float((process.noise(1000) - 1).abs().max()) < 1e-12
     True
     """
-    rings = partition(size, bands)
-    scores = band_scores(
-        band_shares(spectrum, rings), timesteps, alpha=alpha, beta=beta, gamma=gamma, ramp=ramp
-    )
-    fraction = torch.tensor(rings.count, dtype=torch.float64) / (size[0] * size[1])
-    weight = torch.softmax(scores, -1)  # (T + 1, B)
-    level = weight / (fraction * weight).sum(-1, keepdim=True)
-    level = 1 + guard(timesteps, guardrail) * (level - 1)
-    signal, noise = tables(schedule, timesteps)
-    colour = level.sqrt()[:, torch.from_numpy(rings.index)]  # (T + 1, H, W//2 + 1)
-    return SpectralProcess("FANS", size, signal[:, None, None], noise[:, None, None] * colour)
+    rings, scalar = partition(size, bands), schedule_of(schedule)
+    shares = band_shares(spectrum, rings)
+    check_weights(alpha, beta, gamma, ramp, guardrail)
+    score = partial(band_scores, alpha=alpha, beta=beta, gamma=gamma, ramp=ramp)
+    constants = Constant(shares), Constant(band_fractions(rings)), Constant(torch.from_numpy(rings.index))
+
+    def levels(t: Tensor) -> tuple[Tensor, Tensor]:
+        pi, fraction, index = (constant.like(t) for constant in constants)
+        tau = 1 - t[..., 0] / timesteps  # (..., 1)
+        weight = torch.softmax(score(pi, tau), -1)  # (..., B)
+        level = weight / (fraction * weight).sum(-1, keepdim=True)
+        level = 1 + guard(tau, guardrail) * (level - 1)
+        a, s = scalar(t, timesteps)
+        return a, s * level.sqrt()[..., index]  # (..., H, W//2 + 1)
+
+    return SpectralProcess("FANS", size, timesteps, levels)
+
+
+def check_weights(alpha: float, beta: float, gamma: float, ramp: Ramp, guardrail: float = 0.0) -> None:
+    """Check the options of the weights: none is negative, guardrail below 1, ramp known."""
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        positive(name, value, zero=True)
+    known("ramp", ramp, get_args(Ramp))
+    if not number("guardrail", guardrail, low=0, high=1) < 1:
+        raise ValueError(f"guardrail={guardrail}: must lie in [0, 1)")
 
 
 def band_shares(spectrum: Spectrum, rings: Bands) -> Tensor:
@@ -69,28 +87,25 @@ def band_shares(spectrum: Spectrum, rings: Bands) -> Tensor:
     return total / total.sum()
 
 
+def band_fractions(rings: Bands) -> Tensor:
+    """Share n_b / N of the coefficients in each band, (B,)."""
+    return torch.tensor(rings.count, dtype=torch.float64) / (rings.size[0] * rings.size[1])
+
+
 def band_scores(
-    shares: Tensor, timesteps: int, *, alpha: float, beta: float, gamma: float, ramp: Ramp
+    shares: Tensor, tau: Tensor, *, alpha: float, beta: float, gamma: float, ramp: Ramp
 ) -> Tensor:
-    """``z_b(t) = beta g_b - gamma lambda_b phi(tau)``, float64 of shape (T + 1, B).
+    """``z_b(t) = beta g_b - gamma lambda_b phi(tau)``, (..., B) for tau of shape (..., 1).
 
     ``g_b = pi_b^-alpha`` over its mean, ``lambda_b`` from 0 (lowest band) to 1, ``tau = 1 - t / T`` the
     time of generation, from noise to data.
     """
-    if min(alpha, beta, gamma) < 0:
-        raise ValueError(f"alpha={alpha}, beta={beta}, gamma={gamma}: must not be negative")
-    tau = torch.linspace(1, 0, timesteps + 1, dtype=torch.float64)[:, None]
-    phi = {"linear": tau, "sigmoid": torch.sigmoid(6 * (tau - 0.5))}
-    if ramp not in phi:
-        raise ValueError(f"ramp={ramp!r}: must be one of {', '.join(phi)}")
+    phi = tau if ramp == "linear" else torch.sigmoid(6 * (tau - 0.5))
     rarity = (shares + 1e-8) ** -alpha  # the published floor: an empty band has a finite weight
-    position = torch.linspace(0, 1, len(shares), dtype=torch.float64)
-    return beta * rarity / rarity.mean() - gamma * position * phi[ramp]
+    position = torch.linspace(0, 1, len(shares), dtype=shares.dtype, device=shares.device)
+    return beta * rarity / rarity.mean() - gamma * position * phi
 
 
-def guard(timesteps: int, knee: float) -> Tensor:
-    """Share of shaped weights in the mixture with white, 0 for tau < knee, then linear to 1; (T + 1, 1)."""
-    if not 0 <= knee < 1:
-        raise ValueError(f"guardrail={knee}: must lie in [0, 1)")
-    tau = torch.linspace(1, 0, timesteps + 1, dtype=torch.float64)[:, None]
+def guard(tau: Tensor, knee: float) -> Tensor:
+    """Share of shaped weights in the mixture with white, 0 for tau < knee, then linear to 1."""
     return ((tau - knee) / (1 - knee)).clamp(min=0)

@@ -19,18 +19,21 @@ The article leaves DC and all frequencies above 0.5 without noise, where no samp
 they take the level of the nearest band.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from fans.diffusion.fans import Ramp, band_scores, band_shares, guard
-from fans.diffusion.plane import Size, Spectrum
+from fans._validation import known, positive
+from fans.diffusion.configuration import family
+from fans.diffusion.fans import Ramp, band_fractions, band_scores, band_shares, check_weights, guard
+from fans.diffusion.plane import Constant, Size, Spectrum
 from fans.diffusion.process import SpectralProcess
 from fans.diffusion.samplers import ArticleEuler, Sampler, ScalarDDPM
-from fans.diffusion.schedules import cosine, rectified
+from fans.diffusion.schedules import cosine, interpolated_log, rectified
 from fans.spectrum import Bands
 from fans.spectrum import bands as partition
 
@@ -92,6 +95,7 @@ class ReleasedFans(PublishedFans):
         return ScalarDDPM("double_sigma" in self.faults)
 
 
+@family
 def fans_as_published(
     spectrum: Spectrum,
     *,
@@ -124,16 +128,22 @@ def fans_as_published(
     Raises:
         ValueError: a fault that the release does not have.
     """
-    if release not in get_args(Release):
-        raise ValueError(f"release={release!r}: must be one of {', '.join(get_args(Release))}")
+    known("release", release, get_args(Release))
     chosen = FAULTS[release] if faults is None else frozenset(faults)
     if not chosen <= FAULTS[release]:
         raise ValueError(f"faults={sorted(chosen)}: the {release} has {', '.join(sorted(FAULTS[release]))}")
-    weights: dict[str, Any] = {"alpha": alpha, "beta": beta, "gamma": gamma, "ramp": ramp}
+    check_weights(alpha, beta, gamma, ramp, guardrail)
+    score = partial(band_scores, alpha=alpha, beta=beta, gamma=gamma, ramp=ramp)
     if release == "article":
         rings = partition(size, 8 if bands is None else bands, corners="cut")
-        return _article(spectrum, rings, timesteps, chosen, weights, guardrail, churn)
-    return _code(spectrum, partition(size, 5 if bands is None else bands), timesteps, chosen, weights)
+        return _article(
+            spectrum, rings, timesteps, chosen, score, guardrail, positive("churn", churn, zero=True)
+        )
+    rings = partition(size, 5 if bands is None else bands)
+    score = partial(
+        score, beta=beta / len(rings.count)
+    )  # the code's inverse-power weights have sum 1, not mean 1
+    return _code(spectrum, rings, timesteps, chosen, score)
 
 
 def _article(
@@ -141,28 +151,46 @@ def _article(
     rings: Bands,
     timesteps: int,
     faults: frozenset[Fault],
-    weights: dict[str, Any],
+    score: Callable[[Tensor, Tensor], Tensor],
     knee: float,
     churn: float,
 ) -> ArticleFans:
-    fraction = torch.tensor(rings.count, dtype=torch.float64) / (rings.size[0] * rings.size[1])
-    shaped = torch.softmax(band_scores(band_shares(spectrum, rings), timesteps, **weights), -1)
+    fraction = band_fractions(rings)
     unshaped = torch.full_like(fraction, 1 / len(fraction)) if "guardrail" in faults else fraction
-    mixed = unshaped + guard(timesteps, knee) * (shaped - unshaped)  # (T + 1, B)
     # outside all bands the index is -1, which takes the last
-    colour = (mixed / fraction).sqrt()[:, torch.from_numpy(rings.index)]
-    a, s = (level[:, None, None] for level in rectified(timesteps))
-    return ArticleFans("FANS (article)", rings.size, a, s * colour, faults, churn)
+    constants = map(
+        Constant, (band_shares(spectrum, rings), fraction, unshaped, torch.from_numpy(rings.index))
+    )
+    shares_, fraction_, unshaped_, index_ = constants
+
+    def levels(t: Tensor) -> tuple[Tensor, Tensor]:
+        tau = 1 - t[..., 0] / timesteps  # (..., 1)
+        shaped, plain = torch.softmax(score(shares_.like(t), tau), -1), unshaped_.like(t)
+        mixed = plain + guard(tau, knee) * (shaped - plain)  # (..., B)
+        a, s = rectified(t, timesteps)
+        return a, s * (mixed / fraction_.like(t)).sqrt()[..., index_.like(t)]
+
+    return ArticleFans("FANS (article)", rings.size, timesteps, levels, faults, churn)
 
 
 def _code(
-    spectrum: Spectrum, rings: Bands, timesteps: int, faults: frozenset[Fault], weights: dict[str, Any]
+    spectrum: Spectrum,
+    rings: Bands,
+    timesteps: int,
+    faults: frozenset[Fault],
+    score: Callable[[Tensor, Tensor], Tensor],
 ) -> ReleasedFans:
-    weights["beta"] /= len(rings.count)  # the code's inverse-power weights have sum 1, not mean 1
-    shaped = torch.softmax(band_scores(band_shares(spectrum, rings), timesteps, **weights), -1)
-    colour = shaped.flip(0).sqrt()[:, torch.from_numpy(rings.index)]  # its ramp runs with the noise
-    signal = cosine(timesteps, start=0.008 / 1.008).signal
+    signal = cosine(torch.arange(timesteps + 1, dtype=torch.float64), timesteps, start=0.008 / 1.008).signal
     alpha = (signal[1:] / signal[:-1]).square().clamp(min=0.001)
-    alpha_bar = torch.cat([alpha.new_ones(1), alpha.cumprod(0)])[:, None, None]
-    level = 1 - alpha_bar if "double_sigma" in faults else (1 - alpha_bar).sqrt()
-    return ReleasedFans("FANS (code)", rings.size, alpha_bar.sqrt(), level * colour, faults)
+    alpha_bar = Constant(torch.cat([alpha.new_ones(1), alpha.cumprod(0)]))
+    shares, index = Constant(band_shares(spectrum, rings)), Constant(torch.from_numpy(rings.index))
+
+    def levels(t: Tensor) -> tuple[Tensor, Tensor]:
+        a, sigma = interpolated_log(alpha_bar.like(t), t)
+        shaped = torch.softmax(
+            score(shares.like(t), t[..., 0] / timesteps), -1
+        )  # its ramp runs with the noise
+        level = sigma.square() if "double_sigma" in faults else sigma
+        return a, level * shaped.sqrt()[..., index.like(t)]
+
+    return ReleasedFans("FANS (code)", rings.size, timesteps, levels, faults)

@@ -6,6 +6,7 @@ frequencies keep the shape (1, 1): multiplying by them needs no FFT.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,15 +20,46 @@ Spectrum = Tensor | ArrayLike
 Generators = torch.Generator | Sequence[torch.Generator]
 
 
+class Constant:
+    """A tensor that follows others: copied once to every device, and every precision, where it is used.
+
+    >>> Constant(torch.ones(3)).like(torch.zeros(1, dtype=torch.float64)).dtype
+    torch.float64
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value
+        self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        """The tensor on the device of x, and in its precision unless it holds whole numbers."""
+        key = (x.device, x.dtype if self._value.is_floating_point() else self._value.dtype)
+        if key not in self._copies:
+            self._copies[key] = self._value.to(*key)
+        return self._copies[key]
+
+
 def radius(size: Size) -> Tensor:
     """Radial frequency in cycles per pixel, float64 of shape (H, W//2 + 1)."""
     return torch.tensor(radial_frequency(size))
 
 
+@lru_cache(maxsize=8)
+def _counted(size: Size) -> Constant:
+    return Constant(torch.tensor(multiplicity(size), dtype=torch.float64))
+
+
 def plane_mean(values: Tensor, size: Size) -> Tensor:
-    """Mean over the full DFT plane: (..., H, W//2 + 1) or (..., 1, 1) to (..., 1, 1)."""
-    count = torch.tensor(multiplicity(size), dtype=torch.float64)
-    return (values * count).sum((-2, -1), keepdim=True) / count.sum()
+    """Mean over the full DFT plane: (..., H, W//2 + 1) or (..., 1, 1) to (..., 1, 1), in float64."""
+    values = values.to(torch.float64)
+    if values.shape[-2:] == (1, 1):
+        return values
+    return plane_sum(values, size)[..., None, None] / (size[0] * size[1])
+
+
+def plane_sum(values: Tensor, size: Size) -> Tensor:
+    """Sum over the full DFT plane, (..., H, W//2 + 1) to (...)."""
+    return (values * _counted(size).like(values)).sum((-2, -1))
 
 
 def like(coefficient: Tensor, x: Tensor) -> Tensor:
@@ -38,19 +70,33 @@ def like(coefficient: Tensor, x: Tensor) -> Tensor:
     return coefficient.to(x.device, x.real.dtype)
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """Half precision as float32, in which FFTs and sums over images are safe; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def filtered(x: Tensor, gain: Tensor) -> Tensor:
     """``irfft2(rfft2(x) * gain)`` for real images (..., H, W); a gain without colour costs no FFT.
 
     Args:
-        x: images (..., H, W); (B, ..., H, W) if the gain differs between images.
+        x: images (..., H, W); (B, ..., H, W) if the gain differs between images. Half precision is
+            transformed in float32.
         gain: (H, W//2 + 1), (B, H, W//2 + 1), or the same with (1, 1) for the plane.
+
+    Raises:
+        TypeError: images of whole numbers, in which a gain below 1 would be 0.
+        ValueError: a gain for images of another size.
     """
-    gain = like(gain, x)
+    if not x.is_floating_point():
+        raise TypeError(f"images are {x.dtype}: must be of floating type; scale them to -1 ... 1 first")
     if gain.shape[-2:] == (1, 1):
-        return x * gain
-    spectrum: Tensor = torch.fft.rfft2(x, norm="ortho")
-    filtered: Tensor = torch.fft.irfft2(spectrum.mul_(gain), s=x.shape[-2:], norm="ortho")
-    return filtered
+        return x * like(gain, x)
+    if gain.shape[-2:] != (x.shape[-2], x.shape[-1] // 2 + 1):
+        raise ValueError(f"gain of shape {tuple(gain.shape)} does not fit images of shape {tuple(x.shape)}")
+    single = at_least_single(x)
+    spectrum: Tensor = torch.fft.rfft2(single, norm="ortho")
+    filtered: Tensor = torch.fft.irfft2(spectrum.mul_(like(gain, single)), s=x.shape[-2:], norm="ortho")
+    return filtered.to(x.dtype)
 
 
 def randn(
@@ -65,6 +111,7 @@ def randn(
     The draw happens on the generator's device, so that a seed means the same numbers wherever they are used.
 
     Raises:
+        TypeError: no generators.
         ValueError: a list of generators that does not match the batch.
 
     >>> one, two = (randn((n, 1, 2, 2), streams(7, n)) for n in (1, 2))
@@ -73,6 +120,8 @@ def randn(
     """
     if isinstance(generator, torch.Generator):
         return torch.randn(*shape, generator=generator, dtype=dtype, device=generator.device).to(device)
+    if not isinstance(generator, Sequence):
+        raise TypeError(f"generator={generator!r}: must be a torch.Generator, or a list with one per image")
     if len(generator) != shape[0]:
         raise ValueError(f"{len(generator)} generators for a batch of {shape[0]}: give one, or one per image")
     return torch.stack([randn(shape[1:], single, dtype=dtype, device=device) for single in generator])

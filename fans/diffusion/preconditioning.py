@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from fans.diffusion.checks import as_spectrum
-from fans.diffusion.losses import residual_power
-from fans.diffusion.plane import Spectrum
-from fans.diffusion.process import Prediction, SpectralProcess
-from fans.diffusion.wiener import noise_filter, reconstruction_filter
+from fans.diffusion.checks import Timestep, as_spectrum, as_time, check_images
+from fans.diffusion.denoisers import unwrapped
+from fans.diffusion.losses import residual
+from fans.diffusion.plane import Constant, Spectrum
+from fans.diffusion.process import Prediction, SpectralProcess, mixture
 
 
 class Preconditioned(nn.Module):
@@ -25,8 +25,6 @@ class Preconditioned(nn.Module):
     all per coefficient. So F = 0 is the Wiener denoiser, exact for Gaussian data; ``c_out`` keeps its sign,
     so that F means the same for every prediction. With a white process and a constant spectrum these are the
     scalars of EDM (Karras et al. 2022), the control for preconditioning with colour.
-
-    The coefficients are tables in single precision, 8 MB each at 64 x 64 and T = 1000.
 
     Args:
         network: F, called with images and timesteps.
@@ -56,19 +54,25 @@ class Preconditioned(nn.Module):
         self.process = process
         self.prediction = prediction
         self.spectrum = as_spectrum(spectrum, process.size)
-        rows = preconditioning(process, spectrum, torch.arange(1, process.timesteps + 1), prediction)
-        # Row 0 is not a number: there is nothing to predict at t = 0, and whoever asks shall notice. The
-        # tables are no buffers, which would be sent to every process at every step.
-        self._tables = [torch.cat([torch.full_like(row[:1], torch.nan), row]).float() for row in rows]
+        self._spectrum = Constant(self.spectrum)
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Predict from images (B, C, H, W) at timesteps (B,)."""
-        if self._tables[0].device != x_t.device:
-            self._tables = [table.to(x_t.device) for table in self._tables]
-        c_in, c_skip, c_out = (table[t][:, None] for table in self._tables)  # (B, 1, H, W//2 + 1)
+        """Predict from images (B, C, H, W) at timesteps (B,), whole or real.
+
+        Where there is nothing to predict, at t = 0 and outside 0 ... T, the answer is not a number: t may lie
+        on an accelerator, which a look at it would keep waiting.
+        """
+        check_images("x_t", x_t, self.process.size, t)
+        time, last = t.to(x_t.device, torch.float64).reshape(-1, 1, 1), self.process.timesteps
+        a, s = self.process.formula(time.clamp(0, last))
+        found = coefficients(a, s, *mixture(a, s, self.prediction, self.process.size), self._spectrum.like(a))
+        inside = (time > 0) & (time <= last)
+        c_in, c_skip, c_out = (
+            torch.where(inside, row, torch.nan).float()[:, None] for row in found
+        )  # (B, 1, H, W//2 + 1)
         state = torch.fft.rfft2(x_t.float(), norm="ortho")
         whitened = torch.fft.irfft2(state * c_in, s=x_t.shape[-2:], norm="ortho")
-        rest = torch.fft.rfft2(self.network(whitened, t).float(), norm="ortho")
+        rest = torch.fft.rfft2(unwrapped(self.network(whitened, t)).float(), norm="ortho")
         prediction: Tensor = torch.fft.irfft2(state * c_skip + rest * c_out, s=x_t.shape[-2:], norm="ortho")
         return prediction.to(x_t.dtype)
 
@@ -88,11 +92,17 @@ class Preconditioned(nn.Module):
 
 
 def preconditioning(
-    process: SpectralProcess, spectrum: Spectrum, t: Tensor, kind: Prediction
+    process: SpectralProcess, spectrum: Spectrum, t: Timestep, kind: Prediction
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``c_in, c_skip, c_out`` of ``Preconditioned``, float64 ``(*t.shape, H, W//2 + 1)``; t > 0."""
-    a, s = process.signal(t), process.noise(t)
-    c, d = process.mixture(t, kind)
-    power = process.power(t, spectrum)
-    skip = c * reconstruction_filter(process, spectrum, t) + d * noise_filter(process, spectrum, t)
-    return power.rsqrt(), skip, residual_power(process, spectrum, t, kind).sqrt() * (c * s - d * a).sign()
+    a, s = process.levels(as_time(t, process.timesteps, noisy=True))
+    return coefficients(a, s, *mixture(a, s, kind, process.size), as_spectrum(spectrum, process.size))
+
+
+def coefficients(
+    a: Tensor, s: Tensor, c: Tensor, d: Tensor, spectrum: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``preconditioning`` from levels, mixture and spectrum."""
+    power = a.square() * spectrum + s.square()
+    skip = (c * a * spectrum + d * s) / power
+    return power.rsqrt(), skip, residual(a, s, c, d, spectrum).sqrt() * (c * s - d * a).sign()

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from fans.diffusion.denoisers import check_trained, unwrapped
 from fans.diffusion.grids import Grid, resolve_grid
 from fans.diffusion.plane import Generators, Spectrum
 from fans.diffusion.process import Prediction, SpectralProcess
@@ -65,7 +66,7 @@ def sample(
         Images of the given shape.
 
     Raises:
-        ValueError: an option that does not fit the process.
+        ValueError: an option that does not fit the process, or a denoiser trained for something else.
         TypeError: a generator or sampler that is none.
         FloatingPointError: the denoiser returned a value that is not finite; says at which step.
 
@@ -73,6 +74,7 @@ def sample(
     >>> sample(white(size=(8, 8)), lambda x, t: 0 * x, (2, 3, 8, 8), generator=streams(0, 2), steps=4).shape
     torch.Size([2, 3, 8, 8])
     """
+    check_trained(denoiser, process, prediction, shape)
     _check_generator(generator)
     method, timesteps = resolve(sampler, spectrum), resolve_grid(process, grid, steps, spectrum)
     updates = _updates(process, method.plan(process, timesteps), prediction, device, dtype)
@@ -178,7 +180,7 @@ def _start(
 
 def _checked(denoiser: Denoiser, x: Tensor, t: int, grid: Tensor) -> Tensor:
     """Call the denoiser, and stop at the first value that is not finite."""
-    prediction = denoiser(x, torch.full((x.shape[0],), t, device=x.device)).to(x.dtype)
+    prediction = unwrapped(denoiser(x, torch.full((x.shape[0],), t, device=x.device))).to(x.dtype)
     if prediction.shape != x.shape:
         raise ValueError(f"the denoiser returned shape {tuple(prediction.shape)} for images {tuple(x.shape)}")
     # NaN and infinity survive a sum, which is far cheaper than a look at every value

@@ -18,13 +18,17 @@ torch.Size([1, 1, 8, 8])
 
 from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.checks import Images
-from fans.training.config import TrainingConfig
+from fans.training.config import LoopConfig, TrainingConfig
+from fans.training.diffusion import Trainer, load_denoiser
 from fans.training.distillation import DistillationConfig, Distiller, Student
 from fans.training.generator import Fitting, FittingConfig
-from fans.training.loop import Record, Trainer, load_denoiser
+from fans.training.interruption import EXIT_CODE
+from fans.training.loop import Loop
+from fans.training.state import Record
 from fans.training.streams import derived_seed, noise, order, timesteps
 
 __all__ = [
+    "EXIT_CODE",
     "Adversarial",
     "AdversarialConfig",
     "DistillationConfig",
@@ -32,6 +36,8 @@ __all__ = [
     "Fitting",
     "FittingConfig",
     "Images",
+    "Loop",
+    "LoopConfig",
     "Pictures",
     "Record",
     "Student",

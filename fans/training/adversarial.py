@@ -17,23 +17,24 @@ learnable `Pictures`, picture i is to become image i, and is judged by the i-th 
 wrong is then the discriminator's doing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from fans._validation import known
 from fans.metrics.spectral_losses import nearest, spectral_loss
-from fans.training.course import Course, CourseConfig
-from fans.training.generator import Penalty, penalty
+from fans.training.config import LoopConfig
+from fans.training.generator import BETAS, Penalty, penalty
+from fans.training.loop import Loop, Terms
 from fans.training.streams import noise, order
 
 
 @dataclass(frozen=True)
-class AdversarialConfig(CourseConfig):
+class AdversarialConfig(LoopConfig):
     """Numbers of an `Adversarial`; ``rate`` is the generator's.
 
     Attributes:
@@ -54,12 +55,15 @@ class AdversarialConfig(CourseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known("codes", self.codes, ("random", "index"))
-        known("penalty", self.penalty, get_args(Penalty))
         if self.critic_rate <= 0 or self.r1 < 0 or self.r1_every < 1 or self.weight < 0:
             raise ValueError(
                 f"critic_rate={self.critic_rate}, r1={self.r1}, r1_every={self.r1_every},"
                 f" weight={self.weight}: rate and interval must be positive, the others not negative"
+            )
+        if self.compile and self.r1:
+            raise ValueError(
+                f"compile=True with r1={self.r1}: the gradient penalty needs second derivatives, which"
+                " compiled networks do not have; leave one of them"
             )
 
 
@@ -80,21 +84,24 @@ class Pictures(nn.Module):
         return self.table[index]
 
 
-class Adversarial(Course):
+class Adversarial(Loop):
     """Two networks against each other, one step of the discriminator for each of the generator.
 
-    Records hold ``loss``, the generator's, and ``critic``, the discriminator's without the gradient penalty:
-    2 log 2 = 1.386 where it cannot tell.
+    Records hold ``loss``, the generator's, and ``critic``, the discriminator's without the gradient penalty,
+    2 log 2 = 1.386 where it cannot tell; ``r1`` is that penalty with its weight.
 
     >>> from fans.networks.gan import Discriminator, DiscriminatorConfig
     >>> critic = Discriminator(DiscriminatorConfig(widths=(4, 4), logits=4))
     >>> images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> config = AdversarialConfig(steps=4, batch=2, log_every=2, codes="index")
-    >>> [sorted(record) for record in Adversarial(Pictures(4, (1, 8, 8)), critic, images, config).run()][0]
-    ['critic', 'loss', 'seconds', 'step']
+    >>> run = Adversarial(Pictures(4, (1, 8, 8)), critic, images, config)
+    >>> sorted(run.run()[0])
+    ['critic', 'gradient', 'gradient critic', 'loss', 'r1', 'rate', 'seconds', 'step']
     """
 
     config: AdversarialConfig
+    images: Tensor
+    betas = BETAS
 
     def __init__(
         self,
@@ -107,7 +114,7 @@ class Adversarial(Course):
         folder: Path | str | None = None,
         accelerator: Any = None,
     ) -> None:
-        """Prepare a run; arguments as for `Course`.
+        """Prepare a run; arguments as for `Loop`.
 
         Args:
             generator: from codes (B, latent), or from indices (B,), to images.
@@ -115,7 +122,7 @@ class Adversarial(Course):
             images: real ones.
             config: everything else.
             latent: length of random codes.
-            folder, accelerator: as for `Course`.
+            folder, accelerator: as for `Loop`.
 
         Raises:
             ValueError: random codes without a length.
@@ -126,45 +133,47 @@ class Adversarial(Course):
             )
         self.generator, self.critic, self.latent = generator, critic, latent
         networks = {"generator": generator, "critic": critic}
-        rates = {"generator": config.rate, "critic": config.critic_rate}
-        super().__init__(networks, rates, images, config, folder=folder, accelerator=accelerator)
+        rates = {"critic": config.critic_rate}
+        super().__init__(networks, images, config, rates=rates, folder=folder, accelerator=accelerator)
+        self.images = images.to(self.device)
 
-    def update(self) -> dict[str, float]:
+    def losses(self) -> dict[str, Callable[[int], Terms]]:
         """A step of the discriminator, then one of the generator with other codes."""
-        index, codes = self.draw(2 * self.step)
-        with torch.no_grad():
-            x = self.generator(codes)
-        critic = self._critic_step(x, self.images[index], index)
-        index, codes = self.draw(2 * self.step + 1)
-        x = self.generator(codes)
-        loss = softplus(-self._logit(x, index)).mean() + self._penalty(x, self.images[index])
-        return {"loss": self.descend("generator", loss), "critic": critic}
+        return {"critic": self.critic_loss, "generator": self.generator_loss}
 
-    def draw(self, number: int) -> tuple[Tensor, Tensor]:
+    def draw(self, number: int, part: int = 0) -> tuple[Tensor, Tensor]:
         """Indices of real images (B,), and codes of generated ones: random, or the same indices."""
-        first = number * self.config.batch
-        numbers = range(first, first + self.config.batch)
+        numbers = self.share(part, batch=number)
         index = order(self.config.seed, len(self.images), numbers).to(self.device)
         if self.config.codes == "index":
             return index, index
-        return index, noise(self.config.seed, (len(index), self.latent), first, device=self.device)
+        codes = noise(self.config.seed, (len(index), self.latent), numbers.start, device=self.device)
+        return index, codes
 
-    def _critic_step(self, x: Tensor, y: Tensor, index: Tensor) -> float:
+    def critic_loss(self, part: int) -> dict[str, Tensor]:
+        """The logistic loss of the discriminator, and every few steps the gradient penalty."""
+        index, codes = self.draw(2 * self.step, part)
+        with torch.no_grad():
+            x = self.forward("generator", codes)
         penalised = self.config.r1 > 0 and self.step % self.config.r1_every == 0
-        y = y.detach().requires_grad_(penalised)
-        real = self._logit(y, index)
-        loss = (softplus(-real) + softplus(self._logit(x, index))).mean()
-        value = float(loss.detach())
+        y = self.images[index].detach().requires_grad_(penalised)
+        real = self.logit(y, index)
+        loss = {"critic": (softplus(-real) + softplus(self.logit(x, index))).mean()}
         if penalised:
             (slope,) = torch.autograd.grad(real.sum(), y, create_graph=True)
             r1 = slope.square().sum((1, 2, 3)).mean()
-            loss = loss + self.config.r1_every * self.config.r1 / 2 * r1
-        self.descend("critic", loss)
-        return value
+            loss["r1"] = self.config.r1_every * self.config.r1 / 2 * r1
+        return loss
 
-    def _logit(self, x: Tensor, index: Tensor) -> Tensor:
+    def generator_loss(self, part: int) -> dict[str, Tensor]:
+        """The logistic loss of the generator with its penalty."""
+        index, codes = self.draw(2 * self.step + 1, part)
+        x = self.forward("generator", codes)
+        return {"loss": softplus(-self.logit(x, index)).mean() + self._penalty(x, self.images[index])}
+
+    def logit(self, x: Tensor, index: Tensor) -> Tensor:
         """The logit that judges an image."""
-        logits: Tensor = self.critic(x)
+        logits = self.forward("critic", x)
         return logits[:, 0] if self.config.codes == "random" else logits.gather(1, index[:, None])[:, 0]
 
     def _penalty(self, x: Tensor, y: Tensor) -> Tensor | float:

@@ -1,8 +1,9 @@
 """Checkpoints that survive a kill, a full disk and a truncated file, and configurations in JSON.
 
-A checkpoint is a folder ``step-00001000`` of safetensors files, ``state.json`` and ``manifest.json``, which
-lists the SHA-256 of the others. It is written as ``step-00001000.partial`` and renamed when it is complete,
-so that a folder with the final name was complete once, and its manifest tells whether it still is.
+A checkpoint is a folder ``step-00001000`` of safetensors files (``fans.training.tensors``), ``state.json``
+and ``manifest.json``, which lists the SHA-256 of the others. It is written as ``step-00001000.partial`` and
+renamed when it is complete, so that a folder with the final name was complete once, and its manifest tells
+whether it still is.
 
 >>> import tempfile, torch
 >>> folder = Path(tempfile.mkdtemp())
@@ -24,13 +25,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
 from torch import Tensor
 
-FORMAT = "fans checkpoint, version 1"
+from fans._validation import whole
+from fans.training.tensors import packed, unpacked
+
+FORMAT = "fans checkpoint, version 2"
 Tensors = Mapping[str, Mapping[str, Tensor]]
 _NAME = re.compile(r"step-(\d{8,})")
+_GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ -]*")  # a file name on any system, and no path
+_TRIAL = "step-trial.partial"  # a name that pruning deletes, if a kill leaves it
 
 
 class CheckpointError(ValueError):
@@ -59,11 +63,13 @@ def save(folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *,
         Path of the checkpoint.
 
     Raises:
-        ValueError: a checkpoint of that step exists and is whole, or ``keep`` is not positive.
+        ValueError: a checkpoint of that step exists and is whole, ``keep`` is not positive, the step is
+            negative, a group has a name that is no plain file name, or something cannot be saved; names it.
         OSError: the disk is full or fails; says which checkpoint remains.
     """
-    if keep < 1:
-        raise ValueError(f"keep={keep}: at least 1 checkpoint must be kept")
+    whole("keep", keep, low=1)
+    whole("step", step, low=0)
+    _check_groups(tensors)
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:08d}"
     partial = final.with_name(final.name + ".partial")
@@ -74,14 +80,39 @@ def save(folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *,
         _sync(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)  # on a full disk the space is needed
-        whole = newest(folder)
-        remains = f"{whole.name} remains" if whole else "there is no earlier one"
+        last = newest(folder)
+        remains = f"{last.name} remains" if last else "there is no earlier one"
         raise OSError(
             error.errno, f"checkpoint not saved ({error.strerror}), {remains}; resume from there", str(final)
         ) from error
     verify(final)
     _prune(final, keep)
     return final
+
+
+def rehearse(folder: Path, tensors: Tensors, state: Mapping[str, Any]) -> None:
+    """Write everything once and delete it: what cannot be saved fails here, before the work and not after it.
+
+    Raises:
+        ValueError: as for ``save``.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    _check_groups(tensors)
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / _TRIAL
+    try:
+        _write_all(trial, tensors, state)
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def _check_groups(tensors: Tensors) -> None:
+    wrong = [name for name in tensors if not _GROUP.fullmatch(name)]
+    if wrong:
+        raise ValueError(
+            f"group {wrong[0]!r} of tensors: its name becomes a file, so it must consist of letters, digits,"
+            " spaces, - and _"
+        )
 
 
 def _make_way(final: Path) -> None:
@@ -102,9 +133,8 @@ def _write_all(partial: Path, tensors: Tensors, state: Mapping[str, Any]) -> Non
     partial.mkdir()
     manifest: dict[str, Any] = {"format": FORMAT, "files": {}}
     for name, group in tensors.items():
-        # Contiguous on the CPU; bytes, since the library's own files are readable by their owner only.
-        plain = {key: value.detach().cpu().contiguous() for key, value in group.items()}
-        manifest["files"][f"{name}.safetensors"] = write(partial / f"{name}.safetensors", serialise(plain))
+        # Bytes, since the library's own files are readable by their owner only.
+        manifest["files"][f"{name}.safetensors"] = write(partial / f"{name}.safetensors", packed(name, group))
     manifest["files"]["state.json"] = write(partial / "state.json", _json(state))
     write(partial / "manifest.json", _json(manifest))
 
@@ -142,7 +172,10 @@ def _sync(folder: Path) -> None:
 
 
 def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=2) + "\n").encode()
+    try:
+        return (json.dumps(values, indent=2) + "\n").encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the state {', '.join(values)} must be plain values for JSON: {error}") from error
 
 
 def verify(path: Path) -> None:
@@ -168,11 +201,11 @@ def _manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_bytes())
         files: dict[str, Any] = manifest["files"]
-        whole = manifest["format"] == FORMAT and "state.json" in files
+        ours = manifest["format"] == FORMAT and "state.json" in files
         local = all(Path(name).name == name and {"bytes", "sha256"} <= set(files[name]) for name in files)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{file}: not a readable manifest ({error})") from error
-    if not (whole and local):
+    if not (ours and local):
         raise CheckpointError(f"{file}: not the manifest of a {FORMAT!r}")
     return files
 
@@ -209,7 +242,7 @@ def load(path: Path) -> Checkpoint:
     for name in _manifest(path):
         if name.endswith(".safetensors"):
             try:
-                tensors[name.removesuffix(".safetensors")] = parse((path / name).read_bytes())
+                tensors[name.removesuffix(".safetensors")] = unpacked((path / name).read_bytes())
             except SafetensorError as error:
                 raise CheckpointError(f"{path / name}: not a safetensors file ({error})") from error
     return Checkpoint(path, tensors, state)

@@ -32,13 +32,15 @@ import torch
 from torch import Tensor, nn
 
 from fans.diffusion import SpectralProcess
+from fans.diffusion.denoisers import check_trained, labelled, unwrapped
+from fans.diffusion.digests import digest
 from fans.diffusion.losses import weighted_error
 from fans.diffusion.preconditioning import Preconditioned
 from fans.metrics.spectral_losses import focal_frequency_loss
-from fans.training import checks
 from fans.training.checks import Images
 from fans.training.config import TrainingConfig
-from fans.training.loop import Trainer
+from fans.training.diffusion import Trainer
+from fans.training.loop import Which
 
 Pairs = Literal["features", "outputs"]
 
@@ -113,7 +115,7 @@ def tapped(network: nn.Module, x_t: Tensor, t: Tensor) -> tuple[Tensor, list[Ten
 
     hooks = [block.register_forward_hook(keep) for block in _blocks(network)]
     try:
-        prediction = network(x_t, t)
+        prediction = unwrapped(network(x_t, t))
     finally:
         for hook in hooks:
             hook.remove()
@@ -185,7 +187,7 @@ class Student(nn.Module):
     def forward(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The prediction, and the features in the teacher's channels."""
         if not len(self.match):
-            return self.network(x_t, t), []
+            return unwrapped(self.network(x_t, t)), []
         prediction, features = tapped(self.network, x_t, t)
         return prediction, [conv(x) for conv, x in zip(self.match, features, strict=True)]
 
@@ -223,35 +225,37 @@ class Distiller(Trainer):
             images, process, config, options: as for ``Trainer``.
 
         Raises:
-            ValueError: networks without features of equal scales, or what ``Trainer`` raises.
+            ValueError: networks without features of equal scales, a teacher that was trained for something
+                else, or what ``Trainer`` raises.
         """
         self.teacher = None if teacher is None else deepcopy(teacher).eval().requires_grad_(False)
         if teacher is None and config.pairs == "features":
             raise ValueError("pairs='features' needs a teacher: give one, or pairs='outputs'")
+        check_trained(teacher, process, config.prediction, images[0].shape)
         channels = list[tuple[int, int]]()
         if self.teacher is not None and config.pairs == "features":
             channels = _matching(network, self.teacher, images[0][None])
-        super().__init__(Student(network, channels, seed=config.seed), images, process, config, **options)
-        if self.teacher is not None:
-            self.teacher.to(self.accelerator.device)
-
-    def _made_from(self, table: Tensor) -> dict[str, str]:
+        student = Student(network, channels, seed=config.seed)
         weights = [] if self.teacher is None else list(self.teacher.state_dict().values())
-        return super()._made_from(table) | {"teacher": checks.digest(weights)}
+        taught = {"teacher": digest(*weights)}
+        super().__init__(student, images, process, config, made_from=taught, **options)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
 
-    def denoiser(self, which: Literal["ema", "model"] = "ema") -> nn.Module:
+    def averaged(self, which: Which = "ema") -> nn.Module:
         """A copy of the student without its 1 x 1 convolutions, as ``Trainer.denoiser``."""
-        whole = super().denoiser(which)
+        whole = super().averaged(which)
         assert isinstance(whole, Student)
-        return whole.network
+        return labelled(whole.network, self.trained_for)
 
-    def _error(self, x_0: Tensor, x_t: Tensor, target: Tensor, t: Tensor) -> Tensor:
+    def error(self, x_0: Tensor, x_t: Tensor, target: Tensor, t: Tensor) -> Tensor:
         """The loss of the task, and those of all pairs."""
-        with self._autocast():
-            prediction, own = self._forward(x_t, t.to(x_t.device))
+        x_t = self.laid_out(x_t)
+        with self.autocast():
+            prediction, own = self.forwards["model"](x_t, t.to(x_t.device))
             shown, taught = self._taught(x_t, t.to(x_t.device), target)
         prediction, config = prediction.float(), self.config
-        loss = weighted_error(prediction - target, self._weight[t])
+        loss = weighted_error(prediction - target, self.weight(t))
         for a, b in zip((*taught, shown), (*own, prediction), strict=True):
             if config.spatial:
                 loss = loss + config.spatial * spatial_loss(a.float(), b.float())
@@ -269,7 +273,7 @@ class Distiller(Trainer):
             return target, []
         if self.config.pairs == "features":
             return tapped(self.teacher, x_t, t)
-        return self.teacher(x_t, t), []
+        return unwrapped(self.teacher(x_t, t)), []
 
 
 @torch.no_grad()

@@ -8,26 +8,28 @@ with a penalty L of ``fans.networks.gan_remedies`` or none. What remains wrong i
 its layers, this loss, and the number of steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fans._validation import known
 from fans.metrics.reconstruction import Recovery, recovery
 from fans.metrics.spectral_losses import focal_frequency_loss, spectral_loss
 from fans.spectrum import bands
-from fans.training.course import Course, CourseConfig
-from fans.training.loop import Record
+from fans.training.config import LoopConfig
+from fans.training.loop import Loop, Terms
+from fans.training.state import Record
 from fans.training.streams import noise, order
 
 Penalty = Literal["none", "spectral", "focal"]
+BETAS = (0.0, 0.99)  # of Adam, as in Karras et al. 2018
 
 
 @dataclass(frozen=True)
-class FittingConfig(CourseConfig):
+class FittingConfig(LoopConfig):
     """Numbers of a `Fitting`.
 
     Attributes:
@@ -42,7 +44,6 @@ class FittingConfig(CourseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known("penalty", self.penalty, get_args(Penalty))
         if self.weight < 0 or (self.weight == 0) != (self.penalty == "none"):
             raise ValueError(
                 f"penalty={self.penalty!r} with weight={self.weight}: a penalty has a positive weight, none"
@@ -52,7 +53,7 @@ class FittingConfig(CourseConfig):
             raise ValueError(f"bands={self.bands}: must be positive")
 
 
-class Fitting(Course):
+class Fitting(Loop):
     """A generator that fits images from fixed codes; every image has its turn in each epoch.
 
     Records hold ``mse``, ``error b`` and ``power b`` (dB, ``fans.metrics.reconstruction``) of all images in
@@ -61,12 +62,14 @@ class Fitting(Course):
     >>> from fans.networks.gan import Generator, GeneratorConfig
     >>> generator = Generator(GeneratorConfig(latent=4, widths=(4, 4)))
     >>> images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    >>> course = Fitting(generator, images, FittingConfig(steps=4, batch=2, log_every=2, bands=2))
-    >>> [sorted(record)[:3] for record in course.run()]
-    [['error 0', 'error 1', 'loss'], ['error 0', 'error 1', 'loss']]
+    >>> run = Fitting(generator, images, FittingConfig(steps=4, batch=2, log_every=2, bands=2))
+    >>> sorted(run.run()[-1])
+    ['error 0', 'error 1', 'gradient', 'loss', 'mse', 'peak', 'power 0', 'power 1', 'rate', 'seconds', 'step']
     """
 
     config: FittingConfig
+    images: Tensor
+    betas = BETAS
 
     def __init__(
         self,
@@ -77,21 +80,25 @@ class Fitting(Course):
         folder: Path | str | None = None,
         accelerator: Any = None,
     ) -> None:
-        """Prepare a run; arguments as for `Course`, the generator has a ``config.latent``."""
+        """Prepare a run; arguments as for `Loop`, the generator has a ``config.latent``."""
         self.generator = generator
         self.bands = bands((images.shape[-2], images.shape[-1]), config.bands)
-        networks, rates = {"generator": generator}, {"generator": config.rate}
-        super().__init__(networks, rates, images, config, folder=folder, accelerator=accelerator)
+        networks = {"generator": generator}
+        super().__init__(networks, images, config, folder=folder, accelerator=accelerator)
+        self.images = images.to(self.device)
         latent: int = generator.config.latent  # type: ignore[union-attr, assignment]
         self.codes = noise(config.seed, (len(images), latent), 0, device=self.device)
 
-    def update(self) -> dict[str, float]:
-        """One step down the loss of the next images."""
-        first = self.step * self.config.batch
-        index = order(self.config.seed, len(self.images), range(first, first + self.config.batch))
-        x, y = self.generator(self.codes[index]), self.images[index]
-        loss = (x - y).square().mean() + penalty(self.config.penalty, self.config.weight, x, y)
-        return {"loss": self.descend("generator", loss)}
+    def losses(self) -> dict[str, Callable[[int], Terms]]:
+        """The mean square error with its penalty."""
+        return {"generator": self.loss}
+
+    def loss(self, part: int) -> dict[str, Tensor]:
+        """Mean loss of the next images of this process."""
+        index = order(self.config.seed, len(self.images), self.share(part)).to(self.device)
+        x, y = self.forward("generator", self.codes[index]), self.images[index]
+        extra = penalty(self.config.penalty, self.config.weight, x, y)
+        return {"loss": (x - y).square().mean() + extra}
 
     @torch.no_grad()
     def fitted(self) -> Tensor:

@@ -1,31 +1,39 @@
-"""The training loop, and what it saves and takes over."""
+"""The training loop, whatever is trained, and what it saves and takes over.
+
+Networks are trained together, each in its turn of a step, down a loss of its own. A subclass gives networks,
+rates and the losses of a step: ``Trainer`` a denoiser, ``Distiller`` a student, ``Fitting`` a generator,
+``Adversarial`` two networks against each other.
+"""
 
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fans.diffusion import SpectralProcess, Spectrum, losses
+from fans.diffusion.denoisers import unwrapped
 from fans.training import checkpoints, checks
 from fans.training.checks import Images
-from fans.training.config import TrainingConfig
-from fans.training.streams import noise, order, seed_layers, timesteps
+from fans.training.config import LoopConfig
+from fans.training.interruption import EXIT_CODE, Wish, wishes
+from fans.training.sharing import agreed, average_gradients, share
+from fans.training.state import Record, State, take
+from fans.training.streams import seed_layers, seeds_kept
 
-Record = dict[str, float]
+Terms = Mapping[str, Tensor]  # of a loss, which is their sum
+Which = Literal["ema", "model"]
 
 
-class Trainer:
+class Loop(State, ABC):
     """A training run, resumed from its folder if that holds a checkpoint.
 
     Several may run side by side in threads, exactly as alone, if they are built one after the other and
@@ -33,68 +41,103 @@ class Trainer:
 
     Attributes:
         step: number of finished updates.
-        history: records of the log: step, mean loss and last norm of the gradient since the record before,
-            learning rate, seconds of training so far.
+        history: records of the log: step, mean of each term of the losses since the record before, last norm
+            of the gradient of each network, learning rate, what ``notes`` adds, and seconds of training so
+            far.
     """
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam
 
     def __init__(
         self,
-        network: nn.Module,
+        networks: Mapping[str, nn.Module],
         images: Images,
-        process: SpectralProcess,
-        config: TrainingConfig,
+        config: LoopConfig,
         *,
+        rates: Mapping[str, float] | None = None,
+        made_from: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
         folder: Path | str | None = None,
-        spectrum: Spectrum | None = None,
-        weight: Tensor | None = None,
         accelerator: Accelerator | None = None,
     ) -> None:
         """Prepare a run.
 
         Args:
-            network: called with images and timesteps; trained in place.
-            images: (N, C, H, W), or a sequence of (C, H, W) of float32.
-            process: noising process.
+            networks: by name, trained in place; the first is averaged and published.
+            images: (N, C, H, W), or a sequence of (C, H, W), floating point, from -1 to 1.
             config: everything else.
+            rates: learning rates of networks that have not the configuration's.
+            made_from: hashes of what a checkpoint can only be continued with, besides networks and images.
+            facts: plain values that its state holds too.
             folder: for checkpoints and ``log.jsonl``; nothing is written without one.
-            spectrum: power of the data per coefficient, for the losses and importances that need it.
-            weight: table of ``loss="custom"``, as ``fans.diffusion.losses.weights`` gives.
             accelerator: chooses device and processes; without one, ``accelerate launch`` does.
 
         Raises:
             ValueError: arguments that do not fit each other, or a checkpoint of another run.
         """
-        self.accelerator = accelerator or Accelerator(mixed_precision="no")  # bf16 is ours, see _loss
-        self.network, self.images, self.process, self.config = network, images, process, config
-        self.folder = Path(folder) if folder is not None else None
-        self.step, self.history = 0, list[Record]()
-        self._elapsed, self._norm = 0.0, torch.zeros(())
-        checks.check_fit(network, images, process, config, self.accelerator)
-        table = checks.loss_table(process, config, spectrum, weight)
-        self._fingerprint = self._made_from(table)
-        kind = config.prediction
-        self._probability = losses.timestep_probability(process, table, config.importance, kind, spectrum)
-        self._weight = (table * losses.correction(self._probability)[:, None, None]).float()
-        device = self.accelerator.device
-        network.to(device)
-        if config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._names = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self._parameters = list(self._names.values())
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=config.rate, weight_decay=config.weight_decay, fused=True
-        )
-        self._ema = EMAModel(self._parameters, decay=config.ema, foreach=True)
-        self._sum = torch.zeros((), device=device)
+        self.accelerator = accelerator or Accelerator(mixed_precision="no")  # bf16 is ours, see forward
+        self.images, self.folder = images, Path(folder) if folder is not None else None
+        checks.check_images(images, config)
+        checks.check_processes(config, self.accelerator)
+        self._norms = dict[str, Tensor]()
+        self._facts, self._rates = dict(facts or {}), dict(rates or {})
+        self._fingerprint = checks.fingerprint(images, networks) | dict(made_from or {})
+        for network in networks.values():
+            network.to(self.accelerator.device)
+            if config.channels_last:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            share(self.accelerator, [*network.parameters(), *network.buffers()])
+        super().__init__(networks, config, betas=self.betas)
         if self.folder is not None and (found := checkpoints.newest(self.folder)) is not None:
-            self._restore(checkpoints.load(found))
+            checkpoint = checkpoints.load(found)
+            checks.check_same_run(checkpoint, config, self._fingerprint)
+            self.restore(checkpoint)
         self._start_log()
-        forward = torch.compile(network) if config.compile else network
-        self._forward = self.accelerator.prepare_model(forward)
+        self.forwards = {
+            name: torch.compile(network) if config.compile else network for name, network in networks.items()
+        }
 
-    def _made_from(self, table: Tensor) -> dict[str, str]:
-        """Hashes of what a checkpoint can only be continued with."""
-        return checks.fingerprint(self.images, self.process, table)
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        device: torch.device = self.accelerator.device
+        return device
+
+    # What a subclass says
+
+    @abstractmethod
+    def losses(self) -> Mapping[str, Callable[[int], Terms]]:
+        """For each network, in the order of their turns, the loss of a part of this process's batch.
+
+        What is drawn depends on the seed, ``self.step`` and ``self.share(part)`` alone.
+        """
+
+    def notes(self) -> Record:
+        """What a record holds besides."""
+        return {}
+
+    # What it calls
+
+    def share(self, part: int, *, batch: int | None = None) -> range:
+        """Which images of the run are those of a part of this process, in a batch: that of the step."""
+        workers, total = self.accelerator.num_processes, self.config.batch
+        size = total // (self.config.accumulation * workers)
+        first = (part * workers + self.accelerator.process_index) * size
+        first += total * (self.step if batch is None else batch)
+        return range(first, first + size)
+
+    def forward(self, name: str, *inputs: Tensor) -> Tensor:
+        """What a network returns in training, in single precision."""
+        with self.autocast():
+            return unwrapped(self.forwards[name](*map(self.laid_out, inputs))).float()
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        channels_last = self.config.channels_last and x.ndim == 4
+        return x.contiguous(memory_format=torch.channels_last) if channels_last else x
+
+    def autocast(self) -> torch.autocast:
+        """Our own: that of accelerate is a setting of the whole Python process."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     # The loop
 
@@ -117,165 +160,139 @@ class Trainer:
             The history.
 
         Raises:
-            FloatingPointError: the loss or the gradient is not finite; the last checkpoint remains.
+            FloatingPointError: a loss or a gradient is not finite; the last checkpoint remains.
+            ValueError: something of the networks cannot be saved; before the first step.
+            SystemExit: SIGTERM or SIGHUP came, and the run is saved (``fans.training.interruption``).
         """
         last = self.config.steps if until is None else min(until, self.config.steps)
         main = self.accelerator.is_main_process
-        self.network.train()
+        for network in self.networks.values():
+            network.train()
         bar = tqdm(total=last, initial=self.step, disable=not (progress and main), unit="step")
-        with bar, _global_seeds_kept(self.accelerator.device):
+        with bar, seeds_kept(self.device), wishes(heard=self.folder is not None) as wish:
+            if self.folder and main and self.step == 0 < last:
+                checkpoints.rehearse(self.folder, self.tensors(), self._plain({}))
             while self.step < last:
                 started = time.perf_counter()
                 self._update()
-                self._elapsed += time.perf_counter() - started
+                self.elapsed += time.perf_counter() - started
                 bar.update()
-                if self.step % self.config.log_every == 0:
+                if self.step % self.config.log_every == 0 or self.step == self.config.steps:
                     record = self._record()
                     bar.set_postfix(loss=f"{record['loss']:.4g}")
                     if on_record and main:
                         on_record(record)
-                if self.folder and (self.step % self.config.save_every == 0 or self.step == last):
-                    self._save()
+                if self.folder:
+                    self._keep(last, wish)
         return self.history
 
+    def _keep(self, last: int, wish: Wish) -> None:
+        """Save if it is time; end if a signal asks for it."""
+        end = agreed(self.accelerator, bool(wish.signal))
+        if end or self.step % self.config.save_every == 0 or self.step == last:
+            self._save()
+        if end:
+            if self.accelerator.is_main_process:
+                name = wish.signal or "a signal to another process"
+                print(f"{name}: saved at step {self.step}; the same call goes on from there", file=sys.stderr)
+            raise SystemExit(EXIT_CODE)
+
     def _update(self) -> None:
-        """One step: gradients of all parts of the batch, clipping, Adam, average."""
+        """One step: each network down its loss, then the average."""
         seed_layers(self.config.seed, self.step, self.accelerator.process_index)
-        parts = self.config.accumulation
-        for part in range(parts):
-            last = part == parts - 1
-            with nullcontext() if last else self.accelerator.no_sync(self._forward):
-                loss = self._loss(part) / parts
-                loss.backward()  # type: ignore[no-untyped-call]
-            self._sum += loss.detach()
-        on_cpu = self.accelerator.device.type == "cpu"  # elsewhere the fast path is the default
-        limit = self.config.clip or float("inf")
-        self._norm = nn.utils.clip_grad_norm_(self._parameters, limit, foreach=True if on_cpu else None)
-        self._optimizer.param_groups[0]["lr"] = self.config.learning_rate(self.step)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        self._ema.step(self._parameters)
+        for name, loss in self.losses().items():
+            share(self.accelerator, self.networks[name].buffers())
+            self._descend(name, loss)
+        self.ema.step(list(self.trained[self.first].values()))
         self.step += 1
 
-    def _loss(self, part: int) -> Tensor:
-        """Mean loss of one part of this process's share of the batch."""
-        x_0, epsilon, t = self.draw(self.step, part)
-        x_t, target = losses.noised(self.process, x_0, epsilon, t, self.config.prediction)
-        if self.config.channels_last:
-            x_t = x_t.contiguous(memory_format=torch.channels_last)
-        return self._error(x_0, x_t, target, t)
+    def _descend(self, name: str, loss: Callable[[int], Terms]) -> None:
+        """Gradients of all parts of the batch, clipping, Adam."""
+        config, own, optimizer = self.config, list(self.trained[name].values()), self.optimizers[name]
+        inputs = own if len(self.networks) > 1 else None  # a loss may pass through the others
+        for part in range(config.accumulation):
+            terms = loss(part)
+            value, *rest = terms.values()
+            for term in rest:
+                value = value + term
+            (value / config.accumulation).backward(inputs=inputs)  # type: ignore[no-untyped-call]
+            for key, term in terms.items():
+                self.sums[key] = self.sums.get(key, 0.0) + term.detach() / config.accumulation
+        average_gradients(self.accelerator, own)
+        if config.clip or self._judged(self.step + 1):
+            on_cpu = self.device.type == "cpu"  # elsewhere the fast path is the default
+            limit = config.clip or float("inf")
+            self._norms[name] = nn.utils.clip_grad_norm_(own, limit, foreach=True if on_cpu else None)
+        optimizer.param_groups[0]["lr"] = config.learning_rate(self.step, self._rates.get(name))
+        optimizer.step()
+        optimizer.zero_grad()
 
-    def _error(self, x_0: Tensor, x_t: Tensor, target: Tensor, t: Tensor) -> Tensor:
-        """Mean loss for images, noisy images, what to predict, and timesteps on the CPU."""
-        with self._autocast():
-            prediction = self._forward(x_t, t.to(x_t.device))
-        return losses.weighted_error(prediction.float() - target, self._weight[t]).mean()
+    def _judged(self, step: int) -> bool:
+        """Whether the norms of the gradients are looked at after a step."""
+        config = self.config
+        return step == config.steps or not (step % config.log_every and step % config.save_every)
 
-    def _autocast(self) -> torch.autocast:
-        """Our own: that of accelerate is a setting of the whole Python process."""
-        device, half = self.accelerator.device, self.config.precision == "bf16"
-        return torch.autocast(device.type, torch.bfloat16, enabled=half)
+    # What it leaves
 
-    def draw(self, step: int, part: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, white noise and timesteps (on the CPU) of this process at a step."""
-        config, workers = self.config, self.accelerator.num_processes
-        size = config.batch // (config.accumulation * workers)
-        first = (part * workers + self.accelerator.process_index) * size
-        numbers = range(step * config.batch + first, step * config.batch + first + size)
-        index = order(config.seed, len(self.images), numbers)
-        images = self.images
-        few = images[index] if isinstance(images, Tensor) else torch.stack([images[int(i)] for i in index])
-        x_0 = few.to(self.accelerator.device, torch.float32)
-        epsilon = noise(config.seed, x_0.shape, numbers.start, device=x_0.device)
-        t = timesteps(config.seed, step, config.batch, self._probability)[first : first + size]
-        return x_0, epsilon, t
-
-    def denoiser(self, which: Literal["ema", "model"] = "ema") -> nn.Module:
-        """A copy of the network for sampling, with the averaged or the current weights."""
-        copy = deepcopy(self.network).eval().requires_grad_(False)
+    def averaged(self, which: Which = "ema") -> nn.Module:
+        """A copy of the first network for use, with the averaged or the current weights."""
+        copy = deepcopy(self.networks[self.first]).eval().requires_grad_(False)
         if which == "ema":
-            copy.load_state_dict(self.network.state_dict() | self._averaged())
+            take(copy, self.averages())
         return copy
 
     def weights(self) -> dict[str, Tensor]:
-        """Tensors of ``denoiser()``."""
-        return self.denoiser().state_dict()
+        """Tensors of ``averaged()``."""
+        return self.averaged().state_dict()
 
-    def _averaged(self) -> dict[str, Tensor]:
-        return dict(zip(self._names, self._ema.shadow_params, strict=True))
-
-    # Records and checkpoints
+    def _means(self, steps: int) -> Record:
+        """Mean over processes of all terms, summed up since the last record, over a number of steps."""
+        sums = self.accelerator.reduce(torch.stack(list(self.sums.values())), "mean").tolist()
+        found = {name: total / steps for name, total in zip(self.sums, sums, strict=True)}
+        norms = {name: float(norm) for name, norm in self._norms.items()}
+        if not all(map(isfinite, (*found.values(), *norms.values()))):
+            told = ", ".join(f"{name} is {value}" for name, value in found.items())
+            slopes = ", ".join(map(str, norms.values()))
+            raise FloatingPointError(
+                f"{told}, norm of the gradient {slopes} at step {self.step}: lower rate={self.config.rate},"
+                " raise warmup, or clip; this state is not saved"
+            )
+        return found
 
     def _record(self) -> Record:
-        """Append a record to the history and the log, and start a new mean."""
-        loss = float(self.accelerator.reduce(self._sum, "mean")) / self.config.log_every
-        self._check_finite(loss)
-        self._sum.zero_()
-        self.history.append(
-            {
-                "step": self.step,
-                "loss": loss,
-                "gradient": float(self._norm),
-                "rate": self.config.learning_rate(self.step - 1),
-                "seconds": round(self._elapsed, 3),
-            }
-        )
+        """Append a record to the history and the log, and start new means."""
+        means = self._means(self.step - int(self.history[-1]["step"] if self.history else 0))
+        for name, total in self.sums.items():
+            self.sums[name] = torch.zeros_like(total)
+        norms = {
+            "gradient" if name == self.first else f"gradient {name}": float(norm)
+            for name, norm in self._norms.items()
+        }
+        rate, seconds = self.config.learning_rate(self.step - 1), round(self.elapsed, 3)
+        found = {"step": self.step, **means, **norms, "rate": rate, **self.notes(), "seconds": seconds}
+        self.history.append(found)
         if self.folder and self.accelerator.is_main_process:
             with open(self.folder / "log.jsonl", "a") as file:
-                file.write(json.dumps(self.history[-1]) + "\n")
-        return self.history[-1]
-
-    def _check_finite(self, loss: float) -> None:
-        if not (isfinite(loss) and isfinite(float(self._norm))):
-            raise FloatingPointError(
-                f"loss {loss}, norm of the gradient {float(self._norm)} at step {self.step}: lower rate="
-                f"{self.config.rate}, raise warmup, or clip; this state is not saved"
-            )
+                file.write(json.dumps(found) + "\n")
+        return found
 
     def _save(self) -> None:
         """Write a checkpoint from the main process; the others wait."""
-        pending = float(self.accelerator.reduce(self._sum, "mean"))
-        self._check_finite(pending)
+        pending = self._means(1)
         if self.folder and self.accelerator.is_main_process:
-            optimizer = {
-                f"{name}/{key}": value
-                for name, parameter in self._names.items()
-                for key, value in self._optimizer.state[parameter].items()
-            }
-            state = {
-                "step": self.step,
-                "ema_updates": self._ema.optimization_step,
-                "pending_loss": pending,
-                "seconds": self._elapsed,
-                "config": asdict(self.config),
-                "fingerprint": self._fingerprint,
-                "history": self.history,
-                "made_with": {
-                    "torch": torch.__version__,
-                    "device": str(self.accelerator.device),
-                    "processes": self.accelerator.num_processes,
-                },
-            }
-            tensors = {"model": self.network.state_dict(), "ema": self._averaged(), "optimizer": optimizer}
-            checkpoints.save(self.folder, self.step, tensors, state, keep=self.config.keep)
+            state = self._plain(pending)
+            checkpoints.save(self.folder, self.step, self.tensors(), state, keep=self.config.keep)
         self.accelerator.wait_for_everyone()
 
-    def _restore(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """Take over everything that was saved, if it is a checkpoint of this run."""
-        tensors, state = checkpoint.tensors, checkpoint.state
-        checks.check_same_run(checkpoint, self.config, self._fingerprint)
-        self.network.load_state_dict(tensors["model"])
-        for name, parameter in self._names.items():
-            slots = self._optimizer.state[parameter]
-            for key in ("exp_avg", "exp_avg_sq"):  # in the memory format of the parameter, as Adam assumes
-                slots[key] = torch.zeros_like(parameter).copy_(tensors["optimizer"][f"{name}/{key}"])
-            slots["step"] = tensors["optimizer"][f"{name}/step"].to(parameter.device)
-        for name, average in self._averaged().items():
-            average.copy_(tensors["ema"][name])
-        self._ema.optimization_step = state["ema_updates"]
-        self.step, self.history = state["step"], state["history"]
-        self._elapsed = state["seconds"]
-        self._sum.fill_(state["pending_loss"])
+    def _plain(self, pending: Record) -> dict[str, Any]:
+        """The state of a checkpoint but its tensors."""
+        made_with = {
+            "torch": torch.__version__,
+            "device": str(self.device),
+            "processes": self.accelerator.num_processes,
+        }
+        fixed = {"fingerprint": self._fingerprint, **self._facts, "made_with": made_with}
+        return self.numbers(pending) | fixed
 
     def _start_log(self) -> None:
         """Keep the records up to this step: those after it come again."""
@@ -283,32 +300,3 @@ class Trainer:
             self.folder.mkdir(parents=True, exist_ok=True)
             lines = "".join(json.dumps(record) + "\n" for record in self.history)
             checkpoints.write(self.folder / "log.jsonl", lines.encode())
-
-
-def load_denoiser(
-    folder: Path | str, network: nn.Module, *, which: Literal["ema", "model"] = "ema"
-) -> nn.Module:
-    """Load the newest whole checkpoint of a run into a network, ready for sampling.
-
-    Args:
-        folder: of the run.
-        network: of the same sizes; changed in place.
-        which: averaged weights, or those of the last step.
-
-    Raises:
-        FileNotFoundError: no whole checkpoint in the folder.
-    """
-    found = checkpoints.newest(Path(folder))
-    if found is None:
-        raise FileNotFoundError(f"{folder}: no whole checkpoint there; train with this folder first")
-    tensors = checkpoints.load(found).tensors
-    network.load_state_dict(tensors["model"] | tensors[which])
-    return network.eval().requires_grad_(False)
-
-
-@contextmanager
-def _global_seeds_kept(device: torch.device) -> Iterator[None]:
-    """The loop seeds torch's global generators at each step; leave the caller's as they were."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        yield

@@ -1,5 +1,7 @@
 """Random numbers of a training run, each a function of the seed and of where in the run it is used."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -55,3 +57,10 @@ def noise(seed: int, shape: tuple[int, ...], first: int, *, device: torch.device
 def seed_layers(seed: int, step: int, process_index: int) -> None:
     """Seed torch's global generators, which dropout draws from, for one step of one process."""
     torch.manual_seed(derived_seed(seed, _LAYERS, step, process_index))
+
+
+@contextmanager
+def seeds_kept(device: torch.device) -> Iterator[None]:
+    """Leave torch's global generators as they were, although the loop seeds them at each step."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -213,7 +213,7 @@ def test_a_whole_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
     save(tmp_path, 10, tensors(1), {"step": 10})
     with pytest.raises(ValueError, match="another folder"):
         save(tmp_path, 10, tensors(2), {"step": 10})
-    with pytest.raises(ValueError, match="keep=0"):
+    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
         save(tmp_path, 20, tensors(2), {"step": 20}, keep=0)
 
 

@@ -130,7 +130,7 @@ def test_for_photographs_the_exponent_minus_one_weighs_octaves_alike() -> None:
 
 
 def gradients(run: Distiller) -> dict[str, float]:
-    run._loss(0).backward()  # type: ignore[no-untyped-call]
+    run.loss(0)["loss"].backward()  # type: ignore[no-untyped-call]
     found = {name: p.grad for name, p in run.network.named_parameters() if p.grad is not None}
     return {name: float(g.abs().max()) for name, g in found.items()}
 
@@ -285,7 +285,9 @@ def test_only_the_same_teacher_continues_a_run(tmp_path: Path) -> None:
 
 
 def test_bf16_is_close_to_single_precision() -> None:
-    losses = [float(distiller(replace(SHORT, precision=p))._loss(0).detach()) for p in ("bf16", "fp32")]  # type: ignore[arg-type]
+    losses = [
+        float(distiller(replace(SHORT, precision=p)).loss(0)["loss"].detach()) for p in ("bf16", "fp32")
+    ]  # type: ignore[arg-type]
     assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
 
 

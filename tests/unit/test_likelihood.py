@@ -31,19 +31,17 @@ PRECISION = 1e-4
 ALL = 80  # points for which every one of 40 timesteps is taken
 
 
-def even(timesteps: int, *, variance: float = 1.0, step: float = STEP) -> Schedule:
+def even(t: Tensor, timesteps: int, *, variance: float = 1.0, step: float = STEP) -> Schedule:
     """Equal steps of log SNR around SNR 1; a^2 + s^2 = variance, but for the clean image."""
-    level = step * (timesteps / 2 - torch.arange(timesteps + 1, dtype=torch.float64))
+    level = step * (timesteps / 2 - t)
     a, s = (variance * torch.sigmoid(level)).sqrt(), (variance * torch.sigmoid(-level)).sqrt()
-    a[0], s[0] = 1, 0
-    return Schedule(a, s)
+    return Schedule(torch.where(t > 0, a, 1.0), torch.where(t > 0, s, 0.0))
 
 
-def straight(timesteps: int, *, step: float = STEP) -> Schedule:
+def straight(t: Tensor, timesteps: int, *, step: float = STEP) -> Schedule:
     """The same SNRs on a straight line, a + s = 1."""
-    ratio = (even(timesteps, step=step).noise / even(timesteps, step=step).signal)[1:]
-    zero = torch.zeros(1, dtype=torch.float64)
-    return Schedule(torch.cat([zero + 1, 1 / (1 + ratio)]), torch.cat([zero, ratio / (1 + ratio)]))
+    a, s = even(t, timesteps, step=step)
+    return Schedule(a / (a + s), s / (a + s))
 
 
 @lru_cache

@@ -215,8 +215,9 @@ def test_image_i_does_not_depend_on_the_batch(name: str) -> None:
 @pytest.mark.parametrize("method", [name for name in NAMES if name != "exact"])
 def test_white_and_coloured_arithmetic_agree(method: SamplerName) -> None:
     white = diffusion.white(size=SIZE, timesteps=50)
-    dressed = diffusion.SpectralProcess(  # the same process, by FFTs
-        "dressed", SIZE, white.signal_table, white.noise_table.expand(-1, 16, 9).contiguous()
+    signal, noise = white.tables()
+    dressed = diffusion.SpectralProcess.from_tables(  # the same process, by FFTs
+        "dressed", SIZE, signal, noise.expand(-1, 16, 9).contiguous()
     )
     run = partial(sample, denoiser=lambda x, t: torch.tanh(x), shape=(2, 1, *SIZE), sampler=method)
     plain, coloured = (run(built, generator=diffusion.streams(1, 2)) for built in (white, dressed))
@@ -284,7 +285,8 @@ def test_grids_descend_from_T_to_0(name: str, steps: int) -> None:
 def test_equal_angle_shares_the_largest_change() -> None:
     built, C = diffusion.white(size=SIZE, timesteps=100000), power_law_spectrum(SIZE)
     grid = grids.equal_angle(built, C, 20)
-    theta = torch.atan2(built.noise_table, built.signal_table * C.sqrt())
+    signal, noise = built.tables()
+    theta = torch.atan2(noise, signal * C.sqrt())
     travelled = torch.cat([torch.zeros(1), theta.diff(dim=0).abs().amax((1, 2)).cumsum(0)])
     share = travelled[grid].diff().abs()
     torch.testing.assert_close(share, share.mean().expand_as(share), rtol=0.01, atol=0)

@@ -39,7 +39,7 @@ class Arm:
         precondition: ``spectral`` brings input and target to unit power at every frequency, ``scalar`` on
             average over all.
         network: U-Net, or one learned gain per ring and time.
-        loss: table of ``fans.diffusion.losses.weights``.
+        loss: of ``fans.diffusion.losses.weights``.
         method: of the sampler.
         grid: alternatives to ``options``, of which validation chooses one.
     """

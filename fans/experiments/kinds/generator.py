@@ -13,7 +13,7 @@ from fans.experiments.kinds.test_beds import Bed, BedArm, band_names, recovered,
 from fans.experiments.registry import kind
 from fans.experiments.run import SHOWN, Measure, Run
 from fans.training.generator import Fitting, FittingConfig
-from fans.training.loop import Record
+from fans.training.state import Record
 
 
 @dataclass(frozen=True)
