@@ -46,6 +46,20 @@ _QWEN = {
     "Gaussian": _MIDDLE,
     "QPiSSA": _grid(1e-3, 2e-3, 5e-3, 1e-2),
 }
+# PiSSA's best rate falls with the rank, as the energy that its factors hold grows.
+_RANKS: Mapping[int, Mapping[str, tuple[Options, ...]]] = {
+    2: {
+        "LoRA": _grid(5e-3, 1e-2, 2e-2, 5e-2),
+        "PiSSA": _grid(1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
+        "EVA": _grid(5e-3, 1e-2, 2e-2, 5e-2),
+    },
+    4: {
+        "LoRA": _grid(5e-3, 1e-2, 2e-2, 5e-2),
+        "PiSSA": _grid(1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
+        "EVA": _FAST,
+    },
+    32: {"LoRA": _MIDDLE, "PiSSA": _grid(5e-4, 1e-3, 2e-3, 5e-3), "EVA": _FAST},
+}
 _CHOSEN = {"LoRA": 1e-2, "PiSSA": 2e-3, "EVA": 1e-2, "LoftQ, T = 1": 1e-2}  # of these
 
 register(
@@ -77,6 +91,15 @@ register(
             AdapterArm(f"{name}, {gain:g}", METHODS[name], gain=gain, options={"rate": _CHOSEN[name]})
             for name in SOURCES
             for gain in VARIANCES
+        ),
+        base="base-qwen2.5-vl",
+    ),
+    Adapting(
+        "adapters-ranks",
+        arms=tuple(
+            AdapterArm(f"{name}, {rank}", METHODS[name], rank=rank, grid=grid)
+            for rank, grids in _RANKS.items()
+            for name, grid in grids.items()
         ),
         base="base-qwen2.5-vl",
     ),
