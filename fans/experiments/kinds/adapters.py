@@ -87,8 +87,7 @@ class _Scenes(Experiment):
     def smoke(self) -> Self:
         """Also with pictures of their only size."""
         small = super().smoke()
-        data = replace(self.data, count=small.data.count)
-        return replace(small, data=data, features=())
+        return replace(small, data=replace(SCENES, count=small.data.count), features=())
 
 
 @dataclass(frozen=True)
