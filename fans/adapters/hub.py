@@ -98,7 +98,8 @@ class Reader:
 
     def visual(self, words: Tensor) -> Tensor:
         """Which of the words (B, L) are visual tokens."""
-        return words == self.tokenizer.convert_tokens_to_ids(self.token)
+        token: int = self.tokenizer.convert_tokens_to_ids(self.token)
+        return words == token
 
 
 def reader(architecture: str, tokenizer: Any, image_processor: Any) -> Reader:
@@ -212,7 +213,7 @@ def drawing(model: Any, read: Reader, rows: Sequence[Mapping[str, Any]], *, batc
 @torch.no_grad()
 def loss(model: Any, read: Reader, rows: Sequence[Mapping[str, Any]], *, batch: int) -> float:
     """Mean loss of batches of instructions, in their order."""
-    device, found = next(model.parameters()).device, []
+    device, found = next(model.parameters()).device, list[float]()
     for first in range(0, len(rows), batch):
         few = [_first_exchange(rows[i]) for i in range(first, min(first + batch, len(rows)))]
         given = {name: part.to(device) for name, part in read.batch(*zip(*few, strict=True)).items()}

@@ -82,7 +82,7 @@ def adapt(language: Any, how: Adaptation, draw: Draw) -> list[dict[str, float]]:
         with _split(language, row, active=step % SPLIT_EVERY == 0 and how.accumulate == 1) as seen:
             for _ in range(how.accumulate):
                 loss, seen["visual"] = draw(order)
-                (loss / how.accumulate).backward()
+                (loss / how.accumulate).backward()  # type: ignore[no-untyped-call]
                 row["loss"] += loss.item() / how.accumulate
         row |= {"norm": _norm(parameters)}
         row |= {side: _norm(of) for side, of in factors.items()}

@@ -158,13 +158,13 @@ class _ScenesRun(Run):
 
     def images(self) -> Images:
         """As many as are shown, as they are."""
-        shown = [
+        train, validate, test = (
             draw(SHOWN, torch.Generator().manual_seed(seed), task="shifted").pictures
             for seed in (TRAIN, VALIDATION, TEST)
-        ]
-        spectrum = power_spectrum(shown[0].double()).mean((0, 1))
-        half = spectrum[:, : shown[0].shape[-1] // 2 + 1].contiguous()
-        return Images(0.0, 1.0, *shown, spectrum=half)
+        )
+        spectrum = power_spectrum(train.double()).mean((0, 1))
+        half = spectrum[:, : train.shape[-1] // 2 + 1].contiguous()
+        return Images(0.0, 1.0, train, validate, test, half)
 
 
 class PretrainingCourse(_Course):
@@ -205,7 +205,7 @@ class PretrainingRun(_ScenesRun):
         scenes = draw(self.experiment.samples, torch.Generator().manual_seed(FIRST), split="test")
         given = examples(course.model, scenes)
         found: dict[str, float] = measure(course.model, given)
-        for question in scenes.asked.unique().tolist():
+        for question in sorted(set(scenes.asked.tolist())):
             few = given.take(scenes.asked == question)
             found[f"accuracy {ASKED[question]}"] = measure(course.model, few)["accuracy"]
         place = (self.arm.name, self.seed, budget, None)
