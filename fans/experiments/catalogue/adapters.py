@@ -58,6 +58,7 @@ _RANKS: Mapping[int, Mapping[str, tuple[Options, ...]]] = {
         "PiSSA": _grid(1e-3, 2e-3, 5e-3, 1e-2, 2e-2),
         "EVA": _FAST,
     },
+    16: {"LoRA": _MIDDLE, "PiSSA": _grid(1e-3, 2e-3, 5e-3), "EVA": _FAST},
     32: {"LoRA": _MIDDLE, "PiSSA": _grid(5e-4, 1e-3, 2e-3, 5e-3), "EVA": _FAST},
 }
 _CHOSEN = {"LoRA": 1e-2, "PiSSA": 2e-3, "EVA": 1e-2, "LoftQ, T = 1": 1e-2}  # of these
