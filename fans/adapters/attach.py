@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fans._validation import require
 from fans.adapters.initialisation import METHODS, Adapter, Method, initialise
 
 __all__ = ["TARGETS", "adapted_layers", "attach", "inputs_of", "linear_layers"]
@@ -78,8 +79,7 @@ def attach(
     Raises:
         ValueError: no such method, or the model has no such layers.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-
+    peft = require("peft", package="peft", name="attach", extra="adapters")
     if method not in METHODS:
         raise ValueError(f"method={method!r}: must be one of {', '.join(METHODS)}")
     weights = {name: layer.weight.data for name, layer in linear_layers(model, targets).items()}
@@ -99,8 +99,10 @@ def attach(
         for name, W in weights.items()
     }
     model.requires_grad_(False)
-    config = LoraConfig(r=rank, lora_alpha=rank if alpha is None else alpha, target_modules=list(targets))
-    inject_adapter_in_model(config, model)
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=rank if alpha is None else alpha, target_modules=list(targets)
+    )
+    peft.inject_adapter_in_model(config, model)
     for name, layer in adapted_layers(model).items():
         layer.base_layer.weight.data = made[name].base.to(weights[name].dtype, copy=True)
         layer.lora_A["default"].weight.data = made[name].A.clone()
@@ -110,6 +112,5 @@ def attach(
 
 def adapted_layers(model: nn.Module) -> dict[str, Any]:
     """The layers of a model that peft has put adapters into."""
-    from peft.tuners.lora import LoraLayer
-
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    lora = require("peft.tuners.lora", package="peft", name="adapted_layers", extra="adapters")
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, lora.LoraLayer)}

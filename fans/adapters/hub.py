@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fans._validation import require
 from fans.adapters.training import Draw
 
 __all__ = [
@@ -168,8 +169,7 @@ def load_model(name: str, *, device: str = "cuda") -> tuple[Any, Reader]:
     Raises:
         ValueError: no such model.
     """
-    import transformers as hf
-
+    hf = require("transformers", package="transformers", name="load_model", extra="adapters")
     if name not in MODELS:
         raise ValueError(f"name={name!r}: must be one of {', '.join(MODELS)}")
     model = hf.AutoModelForImageTextToText.from_pretrained(MODELS[name], dtype=torch.bfloat16)
@@ -181,9 +181,8 @@ def load_model(name: str, *, device: str = "cuda") -> tuple[Any, Reader]:
 
 def load_instructions(which: Instructions) -> Any:
     """Rows with ``images`` and ``messages``; needs the hub."""
-    from datasets import load_dataset
-
-    return load_dataset(which.dataset, which.subset, split=f"train[:{which.count}]")
+    datasets = require("datasets", package="datasets", name="load_instructions", extra="adapters")
+    return datasets.load_dataset(which.dataset, which.subset, split=f"train[:{which.count}]")
 
 
 def _first_exchange(row: Mapping[str, Any]) -> tuple[Any, str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from fans._validation import require
 from fans.adapters.scenes import PATCHES, VOCABULARY
 
 __all__ = ["Architecture", "build", "see", "speak", "text_model"]
@@ -37,8 +38,7 @@ def build(architecture: Architecture, *, seed: int = 0) -> Any:
     Raises:
         ValueError: no such architecture.
     """
-    import transformers as hf
-
+    hf = require("transformers", package="transformers", name="build", extra="adapters")
     if architecture not in get_args(Architecture):
         known = ", ".join(get_args(Architecture))
         raise ValueError(f"architecture={architecture!r}: must be one of {known}")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fans._validation import require
 from fans.adapters.attach import attach, inputs_of, linear_layers
 from fans.adapters.initialisation import Method
 
@@ -111,9 +112,10 @@ def _optimizer(language: Any, parameters: list[nn.Parameter], how: Adaptation) -
     options: dict[str, Any] = {"lr": how.rate, "weight_decay": 0.0}
     if not how.riemannian:
         return torch.optim.AdamW(parameters, **options)
-    from peft.optimizers import create_riemannian_optimizer
-
-    optimizer: torch.optim.Optimizer = create_riemannian_optimizer(language, torch.optim.AdamW, **options)
+    peft = require("peft.optimizers", package="peft", name="a Riemannian optimiser", extra="adapters")
+    optimizer: torch.optim.Optimizer = peft.create_riemannian_optimizer(
+        language, torch.optim.AdamW, **options
+    )
     return optimizer
 
 
