@@ -67,7 +67,7 @@ class Adapter:
 
     @property
     def weight(self) -> Tensor:
-        """W_0 + s B A, (m, n): what the layer computes with."""
+        """What the layer computes with, W_0 + s B A, (m, n)."""
         return self.base + self.update
 
     @property

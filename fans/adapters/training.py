@@ -67,9 +67,9 @@ def adapt(language: Any, how: Adaptation, draw: Draw) -> list[dict[str, float]]:
         draw: gives the loss of a batch; other batches calibrate the methods that look at activations.
 
     Returns:
-        For every step: ``loss``; norms of the gradient before clipping, of everything (``norm``) and of the
-        factors (``A``, ``B``); and every few steps of its parts from tokens of the picture and of the text
-        (``visual``, ``text``).
+        A record of every step, with the ``loss`` and norms of the gradient before clipping, of everything
+        (``norm``) and of the factors (``A``, ``B``), every few steps also of its parts from tokens of the
+        picture and of the text (``visual``, ``text``).
     """
     _prepare(language, how, draw)
     parameters = [p for p in language.parameters() if p.requires_grad]
