@@ -1,6 +1,6 @@
 """Checks of arguments that several rooms share, and errors that say what is allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from math import inf
 from types import ModuleType
@@ -8,10 +8,11 @@ from types import ModuleType
 import numpy as np
 
 
-def known(option: str, value: object, allowed: tuple[str, ...]) -> None:
-    """Check that an option is one of the names allowed."""
-    if value not in allowed:
-        raise ValueError(f"unknown {option} {value!r}: use one of {', '.join(allowed)}")
+def known(option: str, value: object, allowed: Iterable[object]) -> None:
+    """Check that an option is one of those allowed; True is not taken for 1."""
+    values = tuple(allowed)
+    if isinstance(value, bool) or value not in values:
+        raise ValueError(f"unknown {option} {value!r}: use one of {', '.join(map(str, values))}")
 
 
 def whole(label: str, value: object, *, low: int) -> int:
@@ -30,6 +31,12 @@ def number(label: str, value: object, *, low: float, high: float) -> float:
     if not low <= value <= high:
         raise ValueError(f"{label} must be between {low:g} and {high:g}, got {value}")
     return float(value)
+
+
+def check_confidence(confidence: float) -> None:
+    """Check the confidence of an interval, a probability; NaN is none."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
 
 
 def positive(label: str, value: object, *, zero: bool = False) -> float:
@@ -51,12 +58,6 @@ def image_size(label: str, value: object) -> tuple[int, int]:
     return height, width
 
 
-def choice(label: str, value: object, allowed: tuple[object, ...]) -> None:
-    """Check that ``value`` is one of ``allowed``; True is not taken for 1."""
-    if isinstance(value, bool) or value not in allowed:
-        raise ValueError(f"{label} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
 def require(module: str, *, package: str, name: str, extra: str = "", install: str = "") -> ModuleType:
     """Import an optional package when it is needed.
 
@@ -75,3 +76,13 @@ def require(module: str, *, package: str, name: str, extra: str = "", install: s
     except ImportError as error:
         remedy = install or f'pip install "fans-spectral[{extra}]"'
         raise ImportError(f"{name} needs {package}, which cannot be imported ({error}): {remedy}") from error
+
+
+def require_extra(extra: str, *packages: str, name: str) -> None:
+    """Import the packages of an extra without which a room is of no use, before the room does.
+
+    Raises:
+        ImportError: as for ``require``, of the first that is missing.
+    """
+    for package in packages:
+        require(package, package=package, name=name, extra=extra)

@@ -21,23 +21,27 @@ tensor([[1., 2.],
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
-import pywt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Wavelet: TypeAlias = str | pywt.Wavelet
-Filters = tuple[tuple[float, ...], tuple[float, ...]]
+from fans._validation import require
+
+if TYPE_CHECKING:
+    import pywt
+
+Wavelet: TypeAlias = "str | pywt.Wavelet"
+FilterBank = tuple[tuple[float, ...], tuple[float, ...]]
 
 _HAAR = ((0.5**0.5, 0.5**0.5), (-(0.5**0.5), 0.5**0.5))
 _ORTHONORMAL = 1e-6  # Parseval in single precision needs no better; tables of filters are good to 1e-10
 _NAMES = "haar, db1 to db38, sym2 to sym20 and coif1 to coif17"
 
 
-class Bands(NamedTuple):
+class Subbands(NamedTuple):
     """One level, each band (..., H/2, W/2): PyWavelets' cA, cH, cV, cD, in this order.
 
     Packages agree on the order, not on what LH means. Here the first letter is the filter along the width
@@ -58,7 +62,7 @@ class Bands(NamedTuple):
 
 
 class Details(NamedTuple):
-    """The high-passed ``Bands`` of a level."""
+    """The high-passed ``Subbands`` of a level."""
 
     lh: Tensor
     hl: Tensor
@@ -77,7 +81,7 @@ class Pyramid(NamedTuple):
     details: tuple[Details, ...]
 
 
-def dwt2(x: Tensor, wavelet: Wavelet = "haar") -> Bands:
+def dwt2(x: Tensor, wavelet: Wavelet = "haar") -> Subbands:
     """One level of the wavelet transform, ``W X W^T``.
 
     Args:
@@ -90,7 +94,7 @@ def dwt2(x: Tensor, wavelet: Wavelet = "haar") -> Bands:
     >>> dwt2(torch.ones(2, 3, 8, 8)).ll.shape
     torch.Size([2, 3, 4, 4])
     """
-    bank = filters(wavelet)
+    bank = filter_bank(wavelet)
     _check_images(x, len(bank[0]))
     if bank == _HAAR:
         return _haar(x)
@@ -98,10 +102,10 @@ def dwt2(x: Tensor, wavelet: Wavelet = "haar") -> Bands:
     rows, columns = (_matrix(bank, 2 * n, x.dtype, x.device) for n in (h, w))
     with torch.autocast(x.device.type, enabled=False):
         y: Tensor = rows @ x @ columns.mT
-    return Bands(y[..., :h, :w], y[..., h:, :w], y[..., :h, w:], y[..., h:, w:])
+    return Subbands(y[..., :h, :w], y[..., h:, :w], y[..., :h, w:], y[..., h:, w:])
 
 
-def idwt2(bands: Bands | Sequence[Tensor], wavelet: Wavelet = "haar") -> Tensor:
+def idwt2(bands: Subbands | Sequence[Tensor], wavelet: Wavelet = "haar") -> Tensor:
     """Inverse and transpose of ``dwt2``, ``W^T Y W``.
 
     Raises:
@@ -111,7 +115,7 @@ def idwt2(bands: Bands | Sequence[Tensor], wavelet: Wavelet = "haar") -> Tensor:
     tensor([[0.5000, 0.5000, 0.5000, 0.5000],
             [0.5000, 0.5000, 0.5000, 0.5000]])
     """
-    bank = filters(wavelet)
+    bank = filter_bank(wavelet)
     shapes = [tuple(band.shape) for band in bands]
     if len(shapes) != 4 or len(set(shapes)) > 1 or len(shapes[0]) < 2:
         raise ValueError(f"bands {shapes}: must be four, LL, LH, HL, HH, of one shape (..., H/2, W/2)")
@@ -141,7 +145,7 @@ def wavedec2(x: Tensor, wavelet: Wavelet = "haar", *, level: int) -> Pyramid:
     >>> pyramid.ll.item(), [tuple(details.hh.shape) for details in pyramid.details]
     (8.0, [(1, 1), (2, 2), (4, 4)])
     """
-    taps = len(filters(wavelet)[0])
+    taps = len(filter_bank(wavelet)[0])
     _check_images(x, taps)
     most = min(_levels(n, taps) for n in x.shape[-2:])
     if not 1 <= level <= most:
@@ -178,35 +182,37 @@ def analysis_matrix(wavelet: Wavelet, size: int) -> Tensor:
             [ 1, -1,  0,  0],
             [ 0,  0,  1, -1]], dtype=torch.int32)
     """
-    bank = filters(wavelet)
+    bank = filter_bank(wavelet)
     _check_images(torch.empty(size, size), len(bank[0]))
     matrix: Tensor = _matrix(bank, size, torch.float64, torch.device("cpu"))
     return matrix.clone()
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def filters(wavelet: Wavelet) -> Filters:
+def filter_bank(wavelet: Wavelet) -> FilterBank:
     """Low-pass filter h and high-pass filter g of a wavelet, after a check that they are orthonormal.
 
     Raises:
         ValueError: the wavelet is unknown or not orthogonal.
+        ImportError: PyWavelets is missing.
 
-    >>> h, g = filters("db2")
+    >>> h, g = filter_bank("db2")
     >>> [round(sum(taps), 6) for taps in (h, g)]  # sqrt 2 and no mean
     [1.414214, 0.0]
     """
+    library = require("pywt", package="PyWavelets", name="fans.wavelets", extra="train")
     if isinstance(wavelet, str):
         try:
-            wavelet = pywt.Wavelet(wavelet)
+            wavelet = library.Wavelet(wavelet)
         except (ValueError, TypeError) as error:  # the latter for an empty name
             raise ValueError(f"wavelet {wavelet!r} is unknown: orthogonal ones are {_NAMES}") from error
-    if not isinstance(wavelet, pywt.Wavelet):
+    if not isinstance(wavelet, library.Wavelet):
         raise ValueError(f"wavelet {wavelet!r}: must be a name or a pywt.Wavelet")
     return _orthonormal((tuple(wavelet.dec_lo), tuple(wavelet.dec_hi)), wavelet.name)
 
 
 @lru_cache
-def _orthonormal(bank: Filters, name: str) -> Filters:
+def _orthonormal(bank: FilterBank, name: str) -> FilterBank:
     """Return the filters if shifts of both by 2 are orthonormal, which makes W orthogonal at every size."""
     pair: NDArray[np.float64] = np.array(bank)
     taps = len(bank[0])  # even: PyWavelets sees to that
@@ -221,7 +227,7 @@ def _orthonormal(bank: Filters, name: str) -> Filters:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # kept, not compiled anew
 @lru_cache(maxsize=64)
-def _matrix(bank: Filters, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _matrix(bank: FilterBank, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     matrix = np.zeros((2, size // 2, size))
     taps, k = len(bank[0]), np.arange(size // 2)
     for band, filtering in zip(matrix, bank, strict=True):
@@ -231,10 +237,10 @@ def _matrix(bank: Filters, size: int, dtype: torch.dtype, device: torch.device) 
         return torch.from_numpy(matrix.reshape(size, size)).to(dtype).to(device)
 
 
-def _haar(x: Tensor) -> Bands:
+def _haar(x: Tensor) -> Subbands:
     left, right = torch.unflatten(x, -1, (-1, 2)).unbind(-1)
     low, high = (torch.unflatten(y / 2, -2, (-1, 2)).unbind(-2) for y in (left + right, left - right))
-    return Bands(low[0] + low[1], low[0] - low[1], high[0] + high[1], high[0] - high[1])
+    return Subbands(low[0] + low[1], low[0] - low[1], high[0] + high[1], high[0] - high[1])
 
 
 def _haar_inverse(ll: Tensor, lh: Tensor, hl: Tensor, hh: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ FEATURES = ("fit", "spectrum", "pixels")  # of detectors
 def add(commands: Any) -> None:
     """Add the command to those of the parser."""
     command = commands.add_parser("detect", help="how well are generated images told from real ones?")
-    command.add_argument("real", metavar="REAL", help="folder of images; store both sets in the same format")
-    command.add_argument("generated", metavar="GENERATED", help="folder of images, not within the other")
+    command.add_argument(
+        "generated", metavar="GENERATED", help="folder of images; store both sets in the same format"
+    )
+    command.add_argument("real", metavar="REAL", help="folder of images, not within the other")
     command.add_argument(
         "--size", type=int, default=64, metavar="N", help="pixels of a crop, 64 unless given"
     )
@@ -39,15 +41,15 @@ def run(options: Namespace) -> int:
     """Print the measures of a detector."""
     from fans.detection import detect
 
-    folders = [Path(folder).expanduser().resolve() for folder in (options.real, options.generated)]
+    folders = [Path(folder).expanduser().resolve() for folder in (options.generated, options.real)]
     if any(a.is_relative_to(b) for a, b in (folders, folders[::-1])):
         raise ValueError(
-            f"REAL and GENERATED share images: {folders[0]} and {folders[1]}; give two folders apart"
+            f"GENERATED and REAL share images: {folders[0]} and {folders[1]}; give two folders apart"
         )
-    (real, a), (generated, b) = (_crops(folder, options) for folder in folders)
+    (generated, a), (real, b) = (_crops(folder, options) for folder in folders)
     rows = detect(
-        real,
-        generated,
+        generated=generated,
+        real=real,
         features=options.features,
         r_c=options.threshold,
         groups=(a, b),

@@ -4,7 +4,7 @@ A detector is a classifier of scikit-learn on the standardised features of an im
 
 - ``fit``: the power law of the spectrum's tail (`tail_fit`), with 5 nearest neighbours, as Dzanic, Shah and
   Witherden (NeurIPS 2020) do;
-- ``spectrum``: the radial spectrum in log power (``fans.metrics.features.spectrum``), with logistic
+- ``spectrum``: the radial spectrum in log power (``fans.metrics.features.spectrum_features``), with logistic
   regression, after Durall, Keuper and Keuper (CVPR 2020);
 - ``pixels``: with logistic regression. A linear function of pixels sees the mean image and no spectrum.
 
@@ -26,32 +26,33 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fans._validation import known, require
+from fans._validation import check_confidence, known, require
 from fans.detection.perturbations import PERTURBATIONS, Distortion
 from fans.metrics import Accuracy
-from fans.metrics.band_powers import Array, Images, pair
+from fans.metrics.band_powers import ImageArray, pair
 from fans.metrics.evaluation import Row
-from fans.metrics.features import checked, spectrum
-from fans.metrics.intervals import check_confidence, wilson
+from fans.metrics.features import checked, spectrum_features
+from fans.metrics.intervals import Floats, wilson
 from fans.spectrum import RadialSpectrum, fit_power_law, radial_spectrum
 
-Features = Literal["fit", "spectrum", "pixels"]
+DetectorFeatures = Literal["fit", "spectrum", "pixels"]
 Classifier = Literal["knn", "logistic", "svm"]
 Originals = NDArray[Any]  # labels (N,), equal where two images are patches of one original
 CORNER = 0.5**0.5  # cycles per pixel, r = 1
 NEIGHBOURS = 5
 FEWEST = 3  # images of either kind to train on
 FEWEST_ORIGINALS = 4 * FEWEST  # real ones are halved to compare them with themselves, then halved to test
-CLASSIFIER: dict[Features, Classifier] = {"fit": "knn", "spectrum": "logistic", "pixels": "logistic"}
+CLASSIFIER: dict[DetectorFeatures, Classifier] = {"fit": "knn", "spectrum": "logistic", "pixels": "logistic"}
 
 
-def tail_fit(images: Images, *, r_c: float = 0.75) -> Array:
+def tail_fit(images: ImageArray, *, r_c: float = 0.75) -> Floats:
     r"""Power law of each image's spectrum above a threshold,
     :math:`(\alpha, \log_{10} P(f_c), \log_{10} P_\mathrm{first}, \log_{10} P_\mathrm{last})`.
 
     Exponent and level come from ``fans.spectrum.fit_power_law`` over the rings from :math:`f_c = r_c/\sqrt 2`
     to the corner, the others from the first and the last of these rings. The spectrum is that of
-    ``fans.metrics.features.spectrum``: Hann window, mean over channels, plus the power of rounding to 8 bits.
+    ``fans.metrics.features.spectrum_features``: Hann window, mean over channels, plus the power of rounding
+    to 8 bits.
 
     Dzanic et al. fit magnitudes, whose exponent is half of that of the power, in 200 bins beyond r = 0.5 that
     are smoothed over 5; their features are the exponent, the first and the last magnitude. Their code names a
@@ -84,7 +85,7 @@ def tail_fit(images: Images, *, r_c: float = 0.75) -> Array:
             f"r_c={r_c} leaves {rings} of {len(f)} rings, a fit needs 3: lower it or use larger images"
         )
     fits = []
-    for log_power in spectrum(x):
+    for log_power in spectrum_features(x):
         law = fit_power_law(RadialSpectrum(f, 10**log_power, f, size), f_c, CORNER)
         fits.append((law.exponent, np.log10(law(f_c)), log_power[-law.points], log_power[-1]))
     return np.array(fits)
@@ -92,7 +93,7 @@ def tail_fit(images: Images, *, r_c: float = 0.75) -> Array:
 
 @dataclass(frozen=True)
 class Detector:
-    """A trained classifier that says which images are generated; `train` makes one.
+    """A trained classifier that says which images are generated; `fit` makes one.
 
     Attributes:
         model: Pipeline of scikit-learn; class 1 is generated.
@@ -102,25 +103,25 @@ class Detector:
     """
 
     model: Any
-    features: Features
+    features: DetectorFeatures
     r_c: float
     shape: tuple[int, ...]
 
     @classmethod
-    def train(
+    def fit(
         cls,
-        real: Images,
-        generated: Images,
         *,
-        features: Features = "fit",
+        generated: ImageArray,
+        real: ImageArray,
+        features: DetectorFeatures = "fit",
         classifier: Classifier | None = None,
         r_c: float = 0.75,
     ) -> Self:
         """Train on as many real as generated images: the larger set is cut to the size of the smaller.
 
         Args:
-            real: (N, C, H, W), floating point, in [-1, 1].
-            generated: (M, C, H, W), of the same channels and size.
+            generated: (N, C, H, W), floating point, in [-1, 1].
+            real: (M, C, H, W), of the same channels and size.
             features: ``"fit"``, ``"spectrum"`` or ``"pixels"``.
             classifier: ``"knn"``, ``"logistic"`` or ``"svm"`` (radial basis functions); that of the features
                 unless given.
@@ -133,23 +134,23 @@ class Detector:
 
         Example:
             >>> x = np.random.default_rng(0).uniform(-1, 1, (40, 1, 16, 16))
-            >>> detector = Detector.train(x[:10], x[10:20] / 2, features="spectrum")
-            >>> detector.accuracy(x[20:30], x[30:] / 2).value
+            >>> detector = Detector.fit(generated=x[:10] / 2, real=x[10:20], features="spectrum")
+            >>> detector.accuracy(generated=x[20:30] / 2, real=x[30:]).value
             1.0
         """
-        known("features", features, get_args(Features))
+        known("features", features, get_args(DetectorFeatures))
         chosen = classifier or CLASSIFIER[features]
         known("classifier", chosen, get_args(Classifier))
-        b, a = pair(generated, real)
+        a, b = pair(generated, real)
         count = min(len(a), len(b))
         if count < FEWEST:
-            raise ValueError(f"training needs {FEWEST} real and {FEWEST} generated images, got {count}")
+            raise ValueError(f"training needs {FEWEST} generated and {FEWEST} real images, got {count}")
         detector = cls(_pipeline(chosen), features, r_c, tuple(a.shape[1:]))
-        seen = detector._extract(torch.cat([a[:count].cpu(), b[:count].cpu()]))
+        seen = detector._extract(torch.cat([b[:count].cpu(), a[:count].cpu()]))
         detector.model.fit(seen, np.repeat([0, 1], count))
         return detector
 
-    def generated(self, images: Images) -> NDArray[np.bool_]:
+    def generated(self, images: ImageArray) -> NDArray[np.bool_]:
         """Which images the detector takes for generated, (N,).
 
         Raises:
@@ -162,13 +163,13 @@ class Detector:
 
     def accuracy(
         self,
-        real: Images,
-        generated: Images,
         *,
+        generated: ImageArray,
+        real: ImageArray,
         groups: tuple[ArrayLike, ArrayLike] | None = None,
         confidence: float = 0.95,
     ) -> Accuracy:
-        r"""Mean of the shares of real and of generated images that are recognised; chance is 0.5.
+        r"""Mean of the shares of generated and of real images that are recognised; chance is 0.5.
 
         The images must not be those of the training. Predictions are then independent from one original to
         the next, and the interval is Wilson's for :math:`n = 2 \min(n_r, n_g)` trials. Its mean coverage is
@@ -177,9 +178,9 @@ class Detector:
         number of originals where all have equally many, since patches of one original may all err together.
 
         Args:
-            real: (N, C, H, W), floating point, in [-1, 1].
-            generated: (M, C, H, W), of any generator.
-            groups: Originals of the real (N,) and of the generated images (M,), any labels; each image is one
+            generated: (N, C, H, W), of any generator, floating point, in [-1, 1].
+            real: (M, C, H, W).
+            groups: Originals of the generated (N,) and of the real images (M,), any labels; each image is one
                 unless given.
             confidence: Of the interval.
 
@@ -187,23 +188,25 @@ class Detector:
             TypeError, ValueError: As for `generated`; groups of another length, or confidence out of range.
         """
         check_confidence(confidence)
-        told = ~self.generated(real), self.generated(generated)
-        trials = (_trials(g) for g in _groups(groups, real, generated))
+        told = self.generated(generated), ~self.generated(real)
+        trials = (_trials(g) for g in _groups(groups, generated, real))
         value = float(np.mean([right.mean() for right in told]))
         low, high = wilson(value, 2 * min(trials), confidence)
-        return Accuracy(value, low, high, count=len(real) + len(generated))
+        return Accuracy(value, low, high, count=len(generated) + len(real))
 
-    def _extract(self, x: Tensor) -> Array:
+    def _extract(self, x: Tensor) -> Floats:
         if self.features == "fit":
             return tail_fit(x, r_c=self.r_c)
-        return spectrum(x) if self.features == "spectrum" else np.asarray(x.flatten(1).cpu().double())
+        return (
+            spectrum_features(x) if self.features == "spectrum" else np.asarray(x.flatten(1).cpu().double())
+        )
 
 
 def detect(
-    real: Images,
-    generated: Images,
     *,
-    features: Features = "fit",
+    generated: ImageArray,
+    real: ImageArray,
+    features: DetectorFeatures = "fit",
     classifier: Classifier | None = None,
     r_c: float = 0.75,
     groups: tuple[ArrayLike, ArrayLike] | None = None,
@@ -218,10 +221,10 @@ def detect(
     gives when one random half of the real images is called generated, half as many images on either side.
 
     Args:
-        real: (N, C, H, W), floating point, in [-1, 1].
-        generated: (M, C, H, W), of the same channels and size.
-        features, classifier, r_c: As for `Detector.train`.
-        groups: Originals of the real (N,) and of the generated images (M,), any labels: patches of one image
+        generated: (N, C, H, W), floating point, in [-1, 1].
+        real: (M, C, H, W), of the same channels and size.
+        features, classifier, r_c: As for `Detector.fit`.
+        groups: Originals of the generated (N,) and of the real images (M,), any labels: patches of one image
             never fall on both sides of the split. Each image is an original unless given.
         distortions: Name and function of each; ``{}`` is none.
         confidence: Of the intervals, see `Detector.accuracy`.
@@ -232,31 +235,31 @@ def detect(
         first with its interval.
 
     Raises:
-        TypeError, ValueError, ImportError: As for `Detector.train` and `Detector.accuracy`; fewer than 12
+        TypeError, ValueError, ImportError: As for `Detector.fit` and `Detector.accuracy`; fewer than 12
             originals on either side; a distortion that cannot be applied.
 
     Example:
         >>> x = np.random.default_rng(0).uniform(-1, 1, (80, 1, 16, 16))
-        >>> for row in detect(x[:40], x[40:] / 2, features="spectrum", distortions={}):
+        >>> for row in detect(generated=x[:40] / 2, real=x[40:], features="spectrum", distortions={}):
         ...     print(row.measure, row.low > 0.5)
         accuracy True
         real against real False
     """
-    b, a = (x.cpu() for x in pair(generated, real))
+    a, b = (x.cpu() for x in pair(generated, real))
     sets = [_Patches(x, g) for x, g in zip((a, b), _groups(groups, a, b), strict=True)]
     originals = [len(np.unique(part.groups)) for part in sets]
     if min(originals) < FEWEST_ORIGINALS:
         raise ValueError(
-            f"detection needs {FEWEST_ORIGINALS} real and as many generated images, patches of one image"
+            f"detection needs {FEWEST_ORIGINALS} generated and as many real images, patches of one image"
             f" counted once, got {originals[0]} and {originals[1]}: use more images"
         )
     rng = np.random.default_rng(seed)
-    train = partial(Detector.train, features=features, classifier=classifier, r_c=r_c)
+    fit = partial(Detector.fit, features=features, classifier=classifier, r_c=r_c)
     undistorted: dict[str, Distortion] = {"accuracy": lambda x: x}
     scores = partial(
-        _scores, train=train, distortions=undistorted | dict(distortions), confidence=confidence, rng=rng
+        _scores, fit=fit, distortions=undistorted | dict(distortions), confidence=confidence, rng=rng
     )
-    found, floor = scores(*sets), scores(*sets[0].halves(rng))
+    found, floor = scores(*sets), scores(*sets[1].halves(rng)[::-1])
     found["real against real"] = floor["real against real"] = floor["accuracy"]
     return [Row(name, e.value, e.low, e.high, floor[name].value, "") for name, e in found.items()]
 
@@ -276,32 +279,35 @@ class _Patches(NamedTuple):
 
 
 def _scores(
-    a: _Patches,
-    b: _Patches,
+    generated: _Patches,
+    real: _Patches,
     *,
-    train: Callable[[Tensor, Tensor], Detector],
+    fit: Callable[..., Detector],
     distortions: Mapping[str, Distortion],
     confidence: float,
     rng: np.random.Generator,
 ) -> dict[str, Accuracy]:
-    (a_train, a_test), (b_train, b_test) = a.halves(rng), b.halves(rng)
+    (real_train, real_test), (train, test) = real.halves(rng), generated.halves(rng)
     score = partial(
-        train(a_train.images, b_train.images).accuracy,
-        groups=(a_test.groups, b_test.groups),
+        fit(generated=train.images, real=real_train.images).accuracy,
+        groups=(test.groups, real_test.groups),
         confidence=confidence,
     )
-    return {name: score(d(a_test.images), d(b_test.images)) for name, d in distortions.items()}
+    return {
+        name: score(generated=distort(test.images), real=distort(real_test.images))
+        for name, distort in distortions.items()
+    }
 
 
 def _groups(
-    groups: tuple[ArrayLike, ArrayLike] | None, real: Images, generated: Images
+    groups: tuple[ArrayLike, ArrayLike] | None, generated: ImageArray, real: ImageArray
 ) -> tuple[Originals, Originals]:
-    lengths = len(real), len(generated)
+    lengths = len(generated), len(real)
     found = tuple(np.asarray(g) for g in groups or map(np.arange, lengths))
     if len(found) != 2 or [g.shape for g in found] != [(n,) for n in lengths]:
         shapes = " and ".join(str(g.shape) for g in found)
         raise ValueError(
-            f"groups must be one label for each of {lengths[0]} real and of {lengths[1]} generated images,"
+            f"groups must be one label for each of {lengths[0]} generated and of {lengths[1]} real images,"
             f" got shapes {shapes}"
         )
     return found
@@ -314,7 +320,7 @@ def _trials(groups: Originals) -> float:
 
 
 def _pipeline(classifier: Classifier) -> Any:
-    options: dict[str, Any] = {"package": "scikit-learn", "name": "detectors"}
+    options: dict[str, Any] = {"package": "scikit-learn", "name": "detectors", "extra": "metrics"}
     models = {
         "knn": ("neighbors", "KNeighborsClassifier", {"n_neighbors": NEIGHBOURS}),
         "logistic": ("linear_model", "LogisticRegression", {"max_iter": 1000}),

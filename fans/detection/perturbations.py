@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from fans._validation import require
-from fans.metrics.band_powers import Images
+from fans.metrics.band_powers import ImageArray
 from fans.metrics.features import checked
 
 Distortion = Callable[[Tensor], Tensor]
 
 
-def jpeg(images: Images, *, quality: int) -> Tensor:
+def jpeg(images: ImageArray, *, quality: int) -> Tensor:
     """Images after JPEG compression by Pillow, with its defaults: 4:2:0 chroma at all qualities.
 
     Values are clipped to [-1, 1] and rounded to 8 bits first.
@@ -57,7 +57,7 @@ def jpeg(images: Images, *, quality: int) -> Tensor:
     return torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).to(x.dtype) / 127.5 - 1
 
 
-def resized(images: Images, *, factor: float) -> Tensor:
+def resized(images: ImageArray, *, factor: float) -> Tensor:
     """Images made smaller by a factor and brought back to their size, bicubic with antialiasing, as Pillow's.
 
     Args:
@@ -87,7 +87,7 @@ def resized(images: Images, *, factor: float) -> Tensor:
     return x
 
 
-def blurred(images: Images, *, sigma: float) -> Tensor:
+def blurred(images: ImageArray, *, sigma: float) -> Tensor:
     r"""Images after a Gaussian blur, mirrored at the border.
 
     Along either axis the gain is that of a sampled Gaussian,

@@ -9,7 +9,14 @@ from fans.diffusion.checks import Timestep, as_spectrum
 from fans.diffusion.configuration import family, from_config
 from fans.diffusion.families import band, blur, equal_snr, flipped_snr, gud, power_law, white
 from fans.diffusion.fans import Ramp, fans
-from fans.diffusion.fans_published import FAULTS, Fault, PublishedFans, Release, fans_as_published
+from fans.diffusion.fans_published import (
+    FAULTS,
+    Fault,
+    PublishedFans,
+    Release,
+    fans_as_published,
+    fault_errors,
+)
 from fans.diffusion.plane import (
     Generators,
     Size,
@@ -41,6 +48,7 @@ __all__ = [
     "family",
     "fans",
     "fans_as_published",
+    "fault_errors",
     "filtered",
     "flipped_snr",
     "from_config",

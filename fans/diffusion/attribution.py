@@ -35,9 +35,8 @@ from fans.diffusion import Prediction, SpectralProcess, Spectrum, as_spectrum
 from fans.diffusion.grids import uniform
 from fans.diffusion.samplers import Sampler, SamplerLike, Stages, resolve
 from fans.diffusion.sampling import Denoiser, Start, sample
-from fans.diffusion.wiener import carried, decibel, sampled_spectrum
-from fans.spectrum import bands as partition
-from fans.spectrum import multiplicity
+from fans.diffusion.wiener import carried, sampled_spectrum
+from fans.spectrum import band_sum, decibel, radial_bands
 
 
 @dataclass(frozen=True)
@@ -171,19 +170,12 @@ def attribute(run: Trace, spectrum: Spectrum, *, bands: int = 8) -> Attribution:
         bands: number of rings of equal width.
     """
     size = run.process.size
-    rings = partition(size, bands)
-    member = torch.from_numpy(rings.index) == torch.arange(bands)[:, None, None]
-    weight = member * torch.tensor(multiplicity(size))
-    weight[:, 0, 0] = 0
-
-    def in_bands(power: Tensor) -> Tensor:
-        return (weight * power).sum((1, 2))
-
+    rings = radial_bands(size, bands)
     exact = sampled_spectrum(
         run.process, spectrum, timesteps=run.timesteps, sampler=run.sampler, start="prior"
     )
     stages = [as_spectrum(spectrum, size), exact, run.spectrum(stray=False), run.power]
-    true, sampler, linear, drawn = (in_bands(power) for power in stages)
+    true, sampler, linear, drawn = (band_sum(power, rings, zero=False) for power in stages)
     return Attribution(
         edges=torch.from_numpy(rings.edges),
         sampler=decibel(sampler, true),

@@ -46,7 +46,7 @@ def described(process: SpectralProcess) -> dict[str, Any]:
     }
 
 
-def told(process: dict[str, Any]) -> str:
+def in_words(process: dict[str, Any]) -> str:
     """A process, as ``described`` gives it, in words."""
     height, width = process["size"]
     return f"{process['name']!r} of {height} x {width}, T = {process['timesteps']} ({process['digest']})"
@@ -89,7 +89,7 @@ class TrainedFor(NamedTuple):
         """
         wrong = list[str]()
         if process is not None and described(process)["digest"] != self.process["digest"]:
-            wrong.append(f"process {told(self.process)}, not {told(described(process))}")
+            wrong.append(f"process {in_words(self.process)}, not {in_words(described(process))}")
         if prediction not in (None, self.prediction):
             wrong.append(f"prediction={self.prediction!r}, not {prediction!r}")
         if shape is not None and tuple(shape) != self.shape:

@@ -18,7 +18,7 @@ from fans.diffusion.configuration import family
 from fans.diffusion.plane import Constant, Size, Spectrum, plane_mean, radius
 from fans.diffusion.process import SpectralProcess
 from fans.diffusion.schedules import ScheduleLike, schedule_of
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 
 
 def _shaped(name: str, power: Tensor, size: Size, timesteps: int, schedule: ScheduleLike) -> SpectralProcess:
@@ -116,7 +116,7 @@ def band(
     for gain in gains:  # without noise the SNR of a ring is infinite
         positive("each of gains", gain)
     amplitude = torch.tensor(gains, dtype=torch.float64)
-    power = amplitude[torch.from_numpy(bands(size, len(gains)).index)].square()
+    power = amplitude[torch.from_numpy(radial_bands(size, len(gains)).index)].square()
     return _shaped("band", power / plane_mean(power, size), size, timesteps, schedule)
 
 

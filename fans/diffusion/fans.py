@@ -12,8 +12,7 @@ from fans.diffusion.configuration import family
 from fans.diffusion.plane import Constant, Size, Spectrum
 from fans.diffusion.process import SpectralProcess
 from fans.diffusion.schedules import ScheduleLike, schedule_of
-from fans.spectrum import Bands, multiplicity
-from fans.spectrum import bands as partition
+from fans.spectrum import Bands, band_sum, radial_bands
 
 Ramp = Literal["linear", "sigmoid"]
 
@@ -52,7 +51,7 @@ def fans(
     >>> float((process.noise(1000) - 1).abs().max()) < 1e-12
     True
     """
-    rings, scalar = partition(size, bands), schedule_of(schedule)
+    rings, scalar = radial_bands(size, bands), schedule_of(schedule)
     shares = band_shares(spectrum, rings)
     check_weights(alpha, beta, gamma, ramp, guardrail)
     score = partial(band_scores, alpha=alpha, beta=beta, gamma=gamma, ramp=ramp)
@@ -81,9 +80,7 @@ def check_weights(alpha: float, beta: float, gamma: float, ramp: Ramp, guardrail
 
 def band_shares(spectrum: Spectrum, rings: Bands) -> Tensor:
     """Share pi_b of the data's power in each band, (B,); coefficients outside all bands do not count."""
-    power = as_spectrum(spectrum, rings.size) * torch.tensor(multiplicity(rings.size))
-    member = torch.from_numpy(rings.index) == torch.arange(len(rings.count))[:, None, None]
-    total = (power * member).sum((1, 2))
+    total: Tensor = band_sum(as_spectrum(spectrum, rings.size), rings)
     return total / total.sum()
 
 

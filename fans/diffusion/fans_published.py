@@ -22,20 +22,21 @@ they take the level of the nearest band.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fans._validation import known, positive
+from fans.diffusion.checks import as_spectrum
 from fans.diffusion.configuration import family
 from fans.diffusion.fans import Ramp, band_fractions, band_scores, band_shares, check_weights, guard
 from fans.diffusion.plane import Constant, Size, Spectrum
 from fans.diffusion.process import SpectralProcess
 from fans.diffusion.samplers import ArticleEuler, Sampler, ScalarDDPM
 from fans.diffusion.schedules import cosine, interpolated_log, rectified
-from fans.spectrum import Bands
-from fans.spectrum import bands as partition
+from fans.diffusion.wiener import sampled_spectrum
+from fans.spectrum import Bands, band_sum, decibel, radial_bands
 
 Release = Literal["article", "code"]
 Fault = Literal["guardrail", "prior", "velocity", "score", "double_sigma"]
@@ -135,15 +136,57 @@ def fans_as_published(
     check_weights(alpha, beta, gamma, ramp, guardrail)
     score = partial(band_scores, alpha=alpha, beta=beta, gamma=gamma, ramp=ramp)
     if release == "article":
-        rings = partition(size, 8 if bands is None else bands, corners="cut")
+        rings = radial_bands(size, 8 if bands is None else bands, corners="cut")
         return _article(
             spectrum, rings, timesteps, chosen, score, guardrail, positive("churn", churn, zero=True)
         )
-    rings = partition(size, 5 if bands is None else bands)
+    rings = radial_bands(size, 5 if bands is None else bands)
     score = partial(
         score, beta=beta / len(rings.count)
     )  # the code's inverse-power weights have sum 1, not mean 1
     return _code(spectrum, rings, timesteps, chosen, score)
+
+
+def fault_errors(
+    spectrum: Spectrum,
+    *,
+    size: tuple[int, int],
+    timesteps: int = 1000,
+    release: Release = "article",
+    churn: float = 0.5,
+    bands: int = 8,
+    **options: Any,
+) -> dict[str, Tensor]:
+    """What each published fault of FANS does to the spectrum of samples, with the exact denoiser.
+
+    Args:
+        spectrum: power of the data per coefficient, (H, W//2 + 1).
+        size: (H, W) of the images.
+        timesteps: T, each of which is a step of the sampler.
+        release: ``"article"`` or ``"code"``.
+        churn: noise level of the article's sampler, without which the fault ``score`` costs nothing.
+        bands: number of rings up to frequency 0.5 in which errors are averaged.
+        options: of ``fans_as_published``, e.g. ``gamma``.
+
+    Returns:
+        Error in dB per band, (bands,), under ``"published"`` (all faults), ``"repaired"`` (none) and, for
+        each fault, ``"only <fault>"`` and ``"without <fault>"``.
+    """
+    present = FAULTS[release]
+    cases = {"published": present, "repaired": frozenset()}
+    cases |= {f"only {fault}": frozenset({fault}) for fault in sorted(present)}
+    cases |= {f"without {fault}": present - {fault} for fault in sorted(present)}
+    grid = torch.arange(timesteps, -1, -1)
+    rings = radial_bands(size, bands, corners="cut")
+    data = band_sum(as_spectrum(spectrum, size), rings)
+    errors = {}
+    for case, faults in cases.items():
+        process = fans_as_published(
+            spectrum, size=size, timesteps=timesteps, release=release, faults=faults, churn=churn, **options
+        )
+        output = sampled_spectrum(process, spectrum, timesteps=grid, sampler=process.sampler, start="prior")
+        errors[case] = decibel(band_sum(output, rings), data)
+    return errors
 
 
 def _article(

@@ -13,7 +13,7 @@ the data than their spectrum, above for one that knows less. Colours and schedul
 levels are comparable, since the linear denoiser takes over where a path has not begun or has ended.
 """
 
-from math import log10
+from math import log10, prod
 from typing import NamedTuple
 
 import torch
@@ -22,8 +22,7 @@ from torch import Tensor
 from fans.diffusion import Generators, Prediction, SpectralProcess, Spectrum
 from fans.diffusion.sampling import Denoiser
 from fans.diffusion.wiener import WienerDenoiser
-from fans.spectrum import bands as partition
-from fans.spectrum import multiplicity
+from fans.spectrum import band_sum, radial_bands
 
 
 class Bound(NamedTuple):
@@ -82,11 +81,8 @@ def bound(
     distance = -weight.log().diff(dim=0)[:, None]
     usable = (weight[1:] > 1e-299)[:, None]
     trapezoid = torch.where(usable, (integrand[1:] + integrand[:-1]) / 2 * distance, 0.0).sum(0) / 2
-    size = process.size
-    rings = partition(size, bands)
-    member = torch.from_numpy(rings.index) == torch.arange(bands)[:, None, None]
-    share = member * torch.tensor(multiplicity(size)) / (size[0] * size[1])
-    each = torch.einsum("nhw,bhw->nb", trapezoid, share.double())
+    rings = radial_bands(process.size, bands)
+    each = band_sum(trapezoid, rings) / prod(process.size)  # (N, B)
     total = each.sum(1)
     return Bound(float(total.mean()), float(total.std() / len(total) ** 0.5), each.mean(0))
 

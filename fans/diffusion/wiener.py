@@ -8,27 +8,17 @@ steps, without any sampling. What samples of a network show beyond that is the n
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fans.diffusion import (
-    FAULTS,
-    Prediction,
-    Release,
-    SpectralProcess,
-    Spectrum,
-    Timestep,
-    as_spectrum,
-    fans_as_published,
-    filtered,
-    radius,
-)
+from fans.diffusion.checks import Timestep, as_spectrum
 from fans.diffusion.grids import check_grid
+from fans.diffusion.plane import Spectrum, filtered, radius
+from fans.diffusion.process import Prediction, SpectralProcess
 from fans.diffusion.samplers import SamplerLike, Stages, combined, resolve, stacked, with_gains
-from fans.spectrum import bands as partition
-from fans.spectrum import multiplicity
+from fans.spectrum import decibel
 
 _BLOCK = 64  # steps whose levels are held at once
 
@@ -62,11 +52,6 @@ def crossover(process: SpectralProcess, spectrum: Spectrum, t: Timestep) -> Tens
     """Highest radial frequency (cycles per pixel) with ``a^2 C >= s^2``, or 0; of the shape of t."""
     above = process.snr(t, spectrum) >= 1
     return torch.where(above, radius(process.size), 0.0).amax((-2, -1))
-
-
-def decibel(power: Tensor, reference: Tensor) -> Tensor:
-    """``10 log10(power / reference)``; NaN where the reference is zero."""
-    return 10 * torch.log10(power / torch.where(reference > 0, reference, torch.nan))
 
 
 @dataclass(frozen=True)
@@ -207,48 +192,5 @@ def prior_cost(
         sampled_spectrum(process, spectrum, timesteps=timesteps, sampler=sampler, start=start)
         for start in ("prior", "marginal")
     )
-    return decibel(practical, exact)
-
-
-def fault_errors(
-    spectrum: Spectrum,
-    *,
-    size: tuple[int, int],
-    timesteps: int = 1000,
-    release: Release = "article",
-    churn: float = 0.5,
-    bands: int = 8,
-    **options: Any,
-) -> dict[str, Tensor]:
-    """What each published fault of FANS does to the spectrum of samples, with the exact denoiser.
-
-    Args:
-        spectrum: power of the data per coefficient, (H, W//2 + 1).
-        size: (H, W) of the images.
-        timesteps: T, each of which is a step of the sampler.
-        release: ``"article"`` or ``"code"``.
-        churn: noise level of the article's sampler, without which the fault ``score`` costs nothing.
-        bands: number of rings up to frequency 0.5 in which errors are averaged.
-        options: of ``fans_as_published``, e.g. ``gamma``.
-
-    Returns:
-        Error in dB per band, (bands,), under ``"published"`` (all faults), ``"repaired"`` (none) and, for
-        each fault, ``"only <fault>"`` and ``"without <fault>"``.
-    """
-    present = FAULTS[release]
-    cases = {"published": present, "repaired": frozenset()}
-    cases |= {f"only {fault}": frozenset({fault}) for fault in sorted(present)}
-    cases |= {f"without {fault}": present - {fault} for fault in sorted(present)}
-    grid = torch.arange(timesteps, -1, -1)
-    rings = partition(size, bands, corners="cut")
-    member = torch.from_numpy(rings.index) == torch.arange(bands)[:, None, None]
-    weight = member * torch.tensor(multiplicity(size))  # (bands, H, W//2 + 1)
-    data = (weight * as_spectrum(spectrum, size)).sum((1, 2))
-    errors = {}
-    for case, faults in cases.items():
-        process = fans_as_published(
-            spectrum, size=size, timesteps=timesteps, release=release, faults=faults, churn=churn, **options
-        )
-        output = sampled_spectrum(process, spectrum, timesteps=grid, sampler=process.sampler, start="prior")
-        errors[case] = decibel((weight * output).sum((1, 2)), data)
-    return errors
+    cost: Tensor = decibel(practical, exact)
+    return cost

@@ -5,6 +5,12 @@
 (0, 150, 450)
 """
 
+# ruff: noqa: E402 - packages of the extra are asked for by name before modules import them.
+
+from fans._validation import require_extra
+
+require_extra("train", "safetensors", "pandas", "tqdm", "accelerate", "diffusers", name="fans.experiments")
+
 from fans.experiments import catalogue as catalogue  # whose experiments are known from here on
 from fans.experiments.config import Data, Experiment, Scale
 from fans.experiments.kinds.denoising import Arm, Denoising

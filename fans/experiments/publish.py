@@ -53,7 +53,7 @@ def publish(
         "fingerprint": {key: float(f"{value:.6g}") for key, value in fingerprint.items()},
     }
     contents = _gather(runs, grids, images.spectrum, images.restored(images.test[:SHOWN]).half())
-    store.write(place, contents, manifest)
+    store.write_results(place, contents, manifest)
 
 
 def _gather(

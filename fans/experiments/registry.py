@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from fans._validation import choice
+from fans._validation import known
 from fans.experiments.config import Experiment, Method, Options, Scale
 from fans.experiments.run import Run
 
@@ -72,7 +72,7 @@ def register(*experiments: Experiment, scale: Literal["cpu", "gpu"] = "cpu", aga
         ValueError: another experiment has the name, or no such scale.
         TypeError: nobody runs such an experiment.
     """
-    choice("scale", scale, tuple(_NAMED))
+    known("scale", scale, tuple(_NAMED))
     table = _NAMED[scale]
     for experiment in experiments:
         if not again and table.get(experiment.name, experiment) != experiment:

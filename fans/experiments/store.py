@@ -98,6 +98,8 @@ def check_config(place: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -
         StaleError: they differ.
     """
     now = json.loads(json.dumps(now))
+    # Manifests older than the option have no such key, and their networks were built so.
+    then = {"time_scale_shift": "default"} | dict(then) if "time_scale_shift" in now else then
     different = [key for key in {**now, **then} if now.get(key) != then.get(key)]
     if different:
         changes = "; ".join(_change(key, then.get(key), now.get(key)) for key in different)
@@ -124,7 +126,7 @@ def tensors(place: Path, name: str) -> dict[str, Tensor]:
     return found
 
 
-def write(place: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+def write_results(place: Path, contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
     """Write a folder, which appears whole or not at all, in the place of the one before it.
 
     Args:

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from fans.experiments.results import Result
-
-Array = NDArray[np.float64]
+from fans.metrics.intervals import Floats
 
 
 class Difference(NamedTuple):
@@ -28,7 +26,7 @@ def scores(
     budget: int | None = None,
     steps: int | None = None,
     missing: bool = False,
-) -> Array:
+) -> Floats:
     """The scores of an arm, one for each seed in order.
 
     Args:
@@ -66,7 +64,7 @@ def floor(result: Result, measure: str) -> float:
 
 def terms(
     result: Result, arm: str, *, budget: int | None = None, steps: int | None = None
-) -> dict[str, Array]:
+) -> dict[str, Floats]:
     """Sampler, gain and stray terms of an arm's error in each band, dB, (S, B) for S seeds."""
     bands = sorted(
         int(name.split()[1]) for name in result.table.measure.unique() if name.startswith("total ")
@@ -86,7 +84,7 @@ def compare(
     b: str,
     *,
     budget: int | None = None,
-    change: Callable[[Array], Array] = np.asarray,
+    change: Callable[[Floats], Floats] = np.asarray,
 ) -> Difference:
     """Mean difference of two arms, paired by seed; not a number where one has no such measure.
 
@@ -101,7 +99,7 @@ def compare(
     return paired(change(x), change(y))
 
 
-def paired(a: Array, b: Array, *, confidence: float = 0.95) -> Difference:
+def paired(a: Floats, b: Floats, *, confidence: float = 0.95) -> Difference:
     """Mean of ``a - b`` over pairs, such as seeds, and its interval.
 
     >>> paired(np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.5, 1.5])).value

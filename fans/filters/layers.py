@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from fans._validation import known
 from fans.filters.correlation import filter_spectrum
-from fans.filters.upsampling import Upsampling, factor, known, repeated, upsample, upsampling_gain
+from fans.filters.upsampling import METHODS, Upsampling, factor, repeated, upsample, upsampling_gain
 from fans.spectrum import Size
 
 Filters = Sequence[Tensor]
@@ -205,5 +206,5 @@ def _one_per_layer(upsampling: Upsamplings, filters: Filters) -> list[Upsampling
     if len(each) != len(filters):
         raise ValueError(f"{len(each)} upsamplings for {len(filters)} layers: give one for all, or for each")
     for method in each:
-        known(method)
+        known("upsampling", method, METHODS)
     return each

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle
 
+from fans._validation import known
 from fans.spectrum import Size
 
 Upsampling = Literal["none", "zeros", "nearest", "bilinear", "shuffle"]
@@ -42,7 +43,7 @@ def upsample(maps: Tensor, method: Upsampling) -> Tensor:
     tensor([[1., 1., 3., 3.],
             [1., 1., 3., 3.]])
     """
-    known(method)
+    known("upsampling", method, METHODS)
     if method == "none":
         return maps
     if method == "shuffle":
@@ -86,7 +87,7 @@ def axis_gain(method: Upsampling, frequency: Tensor) -> Tensor:
     >>> axis_gain("bilinear", torch.tensor([0.0, 0.25, 0.5])).abs().round(decimals=4).tolist()
     [[2.0, 0.7071, 0.0]]
     """
-    known(method)
+    known("upsampling", method, METHODS)
     f = frequency.to(torch.float64)
     flat = torch.ones_like(f, dtype=torch.complex128)
     if method in ("none", "zeros"):
@@ -173,8 +174,3 @@ def measured_gain(
 
 def factor(method: Upsampling) -> int:
     return 1 if method == "none" else 2
-
-
-def known(method: Upsampling) -> None:
-    if method not in METHODS:
-        raise ValueError(f"unknown upsampling {method!r}: use one of {', '.join(METHODS)}")

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fans._validation import choice, whole
+from fans._validation import known, whole
 from fans.images import bundled, files, galaxies, synthetic
 from fans.images.cache import cache_directory
 from fans.images.cards import CARDS, Card, Kind
@@ -137,7 +137,7 @@ def load(
     entry, target = _entry(name)
     if entry != name and not target:
         raise ValueError(f"{name!r} names no source: write {entry!r}")
-    choice("split", split, SPLITS)
+    known("split", split, SPLITS)
     _check_options(name, entry, options)
     request = Request(
         name=name,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fans._validation import choice, require
+from fans._validation import known, require
 from fans.images.request import Request, Split, crop, to_range
 
 Pixels = NDArray[np.uint8]
@@ -23,7 +23,7 @@ def photographs(request: Request, *, only: str | None = None) -> NDArray[np.floa
     """Random crops of photographs, each photograph as likely as the next; a split owns its photographs."""
     chosen = PHOTOGRAPHS[request.split]
     if only is not None:
-        choice("only", only, chosen)
+        known("only", only, chosen)
         chosen = (only,)
     return _crops(request, [_picture(request, name) for name in chosen], chosen)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fans._validation import choice, require, whole
+from fans._validation import known, require, whole
 from fans.images.request import Request, crop, to_range
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -16,7 +16,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 def folder(request: Request, *, channels: int = 3, holdout: int = 5) -> NDArray[np.float32]:
     """Random crops of the images below a folder; every ``holdout``-th one in order of path is for testing."""
-    choice("channels", channels, (1, 3))
+    known("channels", channels, (1, 3))
     holdout = whole("holdout", holdout, low=0)
     root = Path(request.target).expanduser()
     if not root.is_dir():
@@ -48,7 +48,7 @@ def hub(
     hub_split: str | Mapping[str, str] | None = None,
 ) -> NDArray[np.float32]:
     """Random crops of a hub data set's images; ``hub_split`` is the hub's name of our split, or of both."""
-    choice("channels", channels, (1, 3))
+    known("channels", channels, (1, 3))
     part = hub_split.get(request.split) if isinstance(hub_split, Mapping) else hub_split
     part = part or request.split
     rows = _rows(request, config, part)

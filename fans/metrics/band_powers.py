@@ -8,17 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fans.metrics.features import QUANTUM, checked
-from fans.spectrum import Bands, RadialSpectrum, Window, multiplicity, power_spectrum
-from fans.spectrum import bands as partition
+from fans.metrics.intervals import Floats
+from fans.spectrum import Bands, RadialSpectrum, Window, band_sum, decibel, power_spectrum, radial_bands
 
-Images = Tensor | NDArray[Any]
-Array = NDArray[np.float64]
+ImageArray = Tensor | NDArray[Any]
 
 RINGS, HIGH = 6, 4  # the classifier sees the upper 4 of 6 bands: frequencies from 0.236 cycles per pixel
 _CHUNK = 256  # images transformed at once
 
 
-def pair(generated: Images, real: Images) -> tuple[Tensor, Tensor]:
+def pair(generated: ImageArray, real: ImageArray) -> tuple[Tensor, Tensor]:
     """Both sets as tensors, if they are images of the same channels and size.
 
     Raises:
@@ -33,54 +32,56 @@ def pair(generated: Images, real: Images) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def band_powers(x: Tensor, rings: Bands, *, window: Window | None) -> Array:
+def image_powers(x: Tensor, bands: Bands, *, window: Window | None) -> Floats:
     """Mean power per coefficient of each band for each image, (N, B), zero frequency left out."""
-    weight = multiplicity(rings.size) * (rings.index == np.arange(len(rings.count))[:, None, None])
-    weight[:, 0, 0] = 0  # (B, H, W//2 + 1)
-    share = torch.from_numpy(weight.reshape(len(weight), -1) / np.maximum(weight.sum((1, 2)), 1)[:, None])
+    count = torch.from_numpy(_count(bands).clip(min=1))
     powers = []
     for part in torch.split(x, _CHUNK):
         part = part.cpu().double()  # in this order: some accelerators have no double precision
         centred = part - part.mean((-2, -1), keepdim=True)
-        power = power_spectrum(centred, window=window)[..., : rings.index.shape[1]].mean(1)
-        bands = power.flatten(1) @ share.T
+        power = power_spectrum(centred, window=window)[..., : bands.index.shape[1]].mean(1)
+        mean = band_sum(power, bands, zero=False) / count
         # Rounding leaves a constant image a little power: it is none.
         dust = (10 * torch.finfo(part.dtype).eps) ** 2 * part.square().amax((1, 2, 3))
-        powers.append(torch.where(bands > dust[:, None], bands, 0.0))
+        powers.append(torch.where(mean > dust[:, None], mean, 0.0))
     return as_array(torch.cat(powers))
 
 
-def profile(power: Array, rings: Bands) -> Array:
+def _count(bands: Bands) -> NDArray[np.int64]:
+    """Number of coefficients of each band, (B,), zero frequency left out."""
+    return np.asarray(bands.count - (np.arange(len(bands.count)) == 0))
+
+
+def profile(power: Floats, bands: Bands) -> Floats:
     """As ``fans.spectrum.band_power``, but from the powers of each image, (N, B), constant images left out.
 
     Photographs have them, where a sky is saturated.
     """
-    energy = power * (rings.count - (np.arange(len(rings.count)) == 0))  # without zero frequency
+    energy = power * _count(bands)
     total = energy.sum(1, keepdims=True)
     if not total.any():
         raise ValueError("all images are constant: there is no power to divide into bands")
     return np.asarray((energy / np.where(total > 0, total, 1)).sum(0) / (total > 0).sum())
 
 
-def high_powers(x: Tensor) -> Array:
+def high_powers(x: Tensor) -> Floats:
     """Log power of each image in the highest bands, (N, HIGH)."""
-    rings = partition((x.shape[-2], x.shape[-1]), RINGS)
-    return np.asarray(np.log10(band_powers(x, rings, window="hann")[:, -HIGH:] + QUANTUM))
+    bands = radial_bands((x.shape[-2], x.shape[-1]), RINGS)
+    return np.asarray(np.log10(image_powers(x, bands, window="hann")[:, -HIGH:] + QUANTUM))
 
 
-def decibel(p: Array, q: Array, what: str, *, first: int = 0) -> Array:
-    """``10 log10 (p / q)``; an error that names the first ring or band without real power."""
-    if not (q > 0).all():
-        index = first + int(np.argmin(q > 0))
+def error_decibel(generated: Floats, real: Floats, what: str, *, first: int = 0) -> Floats:
+    """Level of generated over real power; an error that names the first ring or band without real power."""
+    if not (real > 0).all():
+        index = first + int(np.argmin(real > 0))
         raise ValueError(
             f"the real images have no power in {what} {index}, counted from zero: are they constant or"
             " low-pass filtered? Compare fewer bands or other images"
         )
-    with np.errstate(divide="ignore"):
-        return np.asarray(10 * np.log10(p / q))
+    return np.asarray(decibel(generated, real))
 
 
-def curves(generated: RadialSpectrum, real: RadialSpectrum) -> tuple[Array, Array]:
+def curves(generated: RadialSpectrum, real: RadialSpectrum) -> tuple[Floats, Floats]:
     """Mean power of both, (K,) each; what rounding leaves of real power is zero."""
     for option in ("size", "window", "reduction", "corners", "norm"):
         a, b = getattr(generated, option), getattr(real, option)
@@ -91,7 +92,7 @@ def curves(generated: RadialSpectrum, real: RadialSpectrum) -> tuple[Array, Arra
     return p, np.where(q > eps**2 * q.max(), q, 0.0)
 
 
-def profiles(generated: Array, real: Array) -> tuple[Array, Array]:
+def profiles(generated: Floats, real: Floats) -> tuple[Floats, Floats]:
     """Both profiles of band power, normalised, if they can be compared."""
     profiles = [as_array(profile) for profile in (generated, real)]
     if profiles[0].ndim != 1 or profiles[0].shape != profiles[1].shape:
@@ -105,7 +106,7 @@ def profiles(generated: Array, real: Array) -> tuple[Array, Array]:
     return profiles[0] / profiles[0].sum(), profiles[1] / profiles[1].sum()
 
 
-def as_array(values: Any) -> Array:
+def as_array(values: Any) -> Floats:
     """An array or tensor, on any device, as float64."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()

@@ -4,9 +4,8 @@ The signed error of the power in each band, in dB, is the first number to read: 
 that lost contrast shows. Slope, Jensen-Shannon divergence and correlation of band power are here because
 published comparisons use them. A power spectrum knows nothing of phase: Fréchet distances on named features
 (``fans.metrics.features``) are to be read beside it. They are called FD_<features>; the name FID belongs to
-the
-features ``inception``. ``fans.metrics.evaluation`` computes them all at once, with what a perfect model would
-score.
+the features ``inception``. ``fans.metrics.evaluation`` computes them all at once, with what a perfect model
+would score.
 """
 
 from dataclasses import dataclass
@@ -15,11 +14,18 @@ from typing import Any, Self
 import numpy as np
 from scipy import special
 
-from fans._validation import require
-from fans.metrics.band_powers import Array, Images, band_powers, curves, decibel, high_powers, pair, profiles
-from fans.metrics.intervals import bootstrap, check_confidence, wilson
-from fans.spectrum import Bands, RadialSpectrum, Window, fit_power_law
-from fans.spectrum import bands as partition
+from fans._validation import check_confidence, require
+from fans.metrics.band_powers import (
+    ImageArray,
+    curves,
+    error_decibel,
+    high_powers,
+    image_powers,
+    pair,
+    profiles,
+)
+from fans.metrics.intervals import Floats, bootstrap, wilson
+from fans.spectrum import Bands, RadialSpectrum, Window, fit_power_law, radial_bands
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,27 @@ class BandError:
         confidence: Of the interval, for each band by itself.
     """
 
-    edges: Array
-    value: Array
-    low: Array
-    high: Array
+    edges: Floats
+    value: Floats
+    low: Floats
+    high: Floats
     confidence: float
 
     @classmethod
-    def of(cls, p: Array, q: Array, rings: Bands, *, confidence: float, resamples: int, seed: int) -> Self:
+    def of(
+        cls,
+        generated: Floats,
+        real: Floats,
+        bands: Bands,
+        *,
+        confidence: float,
+        resamples: int,
+        seed: int,
+    ) -> Self:
         """From the powers of each generated and each real image, (N, B) and (M, B)."""
-        value = decibel(p.mean(0), q.mean(0), "band")
-        low, high = bootstrap(p, q, confidence=confidence, resamples=resamples, seed=seed)
-        return cls(edges=rings.edges, value=value, low=low, high=high, confidence=confidence)
+        value = error_decibel(generated.mean(0), real.mean(0), "band")
+        low, high = bootstrap(generated, real, confidence=confidence, resamples=resamples, seed=seed)
+        return cls(edges=bands.edges, value=value, low=low, high=high, confidence=confidence)
 
 
 @dataclass(frozen=True)
@@ -65,10 +80,10 @@ class Accuracy:
     count: int
 
     @classmethod
-    def of(cls, a: Array, b: Array, *, folds: int, confidence: float, seed: int) -> Self:
+    def of(cls, generated: Floats, real: Floats, *, folds: int, confidence: float, seed: int) -> Self:
         """From the statistics of each generated and each real image, (N, S) and (M, S)."""
         check_confidence(confidence)
-        count = min(len(a), len(b))
+        count = min(len(generated), len(real))
         if not 2 <= folds <= count:
             raise ValueError(
                 f"folds must be between 2 and the {count} images on either side, got {folds}: use more images"
@@ -79,16 +94,17 @@ class Accuracy:
         selection = require("sklearn.model_selection", **needed)
         model = require("sklearn.pipeline", **needed).make_pipeline(scaler, linear)
         labels = np.repeat([0, 1], count)
+        seen = np.concatenate([generated[:count], real[:count]])
         split = selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
-        told = selection.cross_val_predict(model, np.concatenate([a[:count], b[:count]]), labels, cv=split)
+        told = selection.cross_val_predict(model, seen, labels, cv=split)
         value = float((told == labels).mean())
         low, high = wilson(value, 2 * count / (1 + folds / (folds - 1)), confidence)
         return cls(value=value, low=low, high=high, count=2 * count)
 
 
 def band_error(
-    generated: Images,
-    real: Images,
+    generated: ImageArray,
+    real: ImageArray,
     *,
     bands: int = 8,
     window: Window | None = None,
@@ -118,9 +134,8 @@ def band_error(
 
     Raises:
         TypeError, ValueError: Images as for ``fans.metrics.features.checked``, or of different sizes; fewer
-            than two
-            on either side; a band in which the real images have no power; confidence or resamples out of
-            range.
+            than two on either side; a band in which the real images have no power; confidence or resamples
+            out of range.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(20, 1, 16, 16))
@@ -128,8 +143,8 @@ def band_error(
         [-6.02, -6.02, -6.02]
     """
     a, b = pair(generated, real)
-    rings = partition((b.shape[-2], b.shape[-1]), bands)
-    p, q = (band_powers(x, rings, window=window) for x in (a, b))
+    rings = radial_bands((b.shape[-2], b.shape[-1]), bands)
+    p, q = (image_powers(x, rings, window=window) for x in (a, b))
     return BandError.of(p, q, rings, confidence=confidence, resamples=resamples, seed=seed)
 
 
@@ -154,7 +169,7 @@ def log_spectral_distance(generated: RadialSpectrum, real: RadialSpectrum) -> fl
         6.02
     """
     p, q = curves(generated, real)
-    return float(np.sqrt(np.mean(decibel(p[1:], q[1:], "ring", first=1) ** 2)))
+    return float(np.sqrt(np.mean(error_decibel(p[1:], q[1:], "ring", first=1) ** 2)))
 
 
 def slope_error(
@@ -185,7 +200,7 @@ def slope_error(
     return next(fits).exponent - next(fits).exponent
 
 
-def jensen_shannon(generated: Array, real: Array) -> float:
+def jensen_shannon(generated: Floats, real: Floats) -> float:
     r"""Jensen-Shannon divergence of two profiles of band power, in bits (base 2): 0 is equal, 1 is disjoint.
 
     .. math:: \tfrac12 \sum_b p_b \log_2 \frac{p_b}{m_b} + \tfrac12 \sum_b q_b \log_2 \frac{q_b}{m_b},
@@ -213,7 +228,7 @@ def jensen_shannon(generated: Array, real: Array) -> float:
     return max(0.0, float(entropy.sum() / (4 * np.log(2))))
 
 
-def band_correlation(generated: Array, real: Array) -> float:
+def band_correlation(generated: Floats, real: Floats) -> float:
     r"""Pearson's correlation of two profiles of band power, over bands; 1 is best.
 
     .. math:: \frac{\sum_b (p_b - \bar p)(q_b - \bar q)}
@@ -240,7 +255,7 @@ def band_correlation(generated: Array, real: Array) -> float:
 
 
 def high_frequency_accuracy(
-    generated: Images, real: Images, *, folds: int = 5, confidence: float = 0.95, seed: int = 0
+    generated: ImageArray, real: ImageArray, *, folds: int = 5, confidence: float = 0.95, seed: int = 0
 ) -> Accuracy:
     r"""How well a linear classifier tells generated from real images by their high frequencies.
 
@@ -272,7 +287,7 @@ def high_frequency_accuracy(
     return Accuracy.of(a, b, folds=folds, confidence=confidence, seed=seed)
 
 
-def frechet_distance(features_a: Array, features_b: Array) -> float:
+def frechet_distance(generated: Floats, real: Floats) -> float:
     r"""Squared Fréchet distance between Gaussians with the means and covariances of two sets of features.
 
     .. math:: |\mu_a - \mu_b|^2 + \operatorname{tr} \Sigma_a + \operatorname{tr} \Sigma_b
@@ -288,8 +303,8 @@ def frechet_distance(features_a: Array, features_b: Array) -> float:
     Misses: what the features miss, and every difference beyond means and covariances.
 
     Args:
-        features_a: (N, D), one row an image, N > D.
-        features_b: (M, D), M > D.
+        generated: Features (N, D), one row an image, N > D.
+        real: The same for real images, (M, D), M > D.
 
     Raises:
         ValueError: Other shapes, NaN or infinite features, or not more images than features.
@@ -299,7 +314,7 @@ def frechet_distance(features_a: Array, features_b: Array) -> float:
         >>> round(frechet_distance(x, x + 2), 6)
         12.0
     """
-    sets = [np.asarray(features, dtype=np.float64) for features in (features_a, features_b)]
+    sets = [np.asarray(features, dtype=np.float64) for features in (generated, real)]
     _check_features(*sets)
     shift = sets[0].mean(0) - sets[1].mean(0)
     a, b = (np.linalg.qr(x - x.mean(0), mode="r") / np.sqrt(len(x) - 1) for x in sets)
@@ -307,7 +322,7 @@ def frechet_distance(features_a: Array, features_b: Array) -> float:
     return max(0.0, float(shift @ shift + np.sum(a**2) + np.sum(b**2) - 2 * overlap))
 
 
-def _check_features(a: Array, b: Array) -> None:
+def _check_features(a: Floats, b: Floats) -> None:
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"features must be (N, D) and (M, D) with the same D, got {a.shape} and {b.shape}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):

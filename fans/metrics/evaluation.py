@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fans.metrics import (
+from fans.metrics.band_powers import ImageArray, high_powers, image_powers, pair, profile
+from fans.metrics.distances import (
     Accuracy,
     BandError,
     band_correlation,
@@ -21,10 +22,9 @@ from fans.metrics import (
     log_spectral_distance,
     slope_error,
 )
-from fans.metrics.band_powers import Array, Images, band_powers, high_powers, pair, profile
 from fans.metrics.features import Features, distance_name, extract
-from fans.spectrum import Bands, RadialSpectrum, Window, radial_spectrum
-from fans.spectrum import bands as partition
+from fans.metrics.intervals import Floats
+from fans.spectrum import Bands, RadialSpectrum, Window, radial_bands, radial_spectrum
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class Evaluation:
 
 
 def evaluate(
-    generated: Images,
-    real: Images,
+    generated: ImageArray,
+    real: ImageArray,
     *,
     features: Sequence[Features] = ("spectrum", "scattering"),
     bands: int = 8,
@@ -146,7 +146,7 @@ def evaluate(
     if isinstance(features, str):
         raise TypeError(f"features must be a sequence of names, got {features!r}: write ({features!r},)")
     a, b = pair(generated, real)
-    rings = partition((b.shape[-2], b.shape[-1]), bands)
+    rings = radial_bands((b.shape[-2], b.shape[-1]), bands)
     count = min(len(a), len(b) // 2)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(b))).to(b.device)
     parts = (a[:count], b[order[:count]], b[order[count:]])
@@ -162,17 +162,17 @@ def evaluate(
 class _Measured:
     """What the measures need to know of a set of images."""
 
-    power: Array  # (N, B)
-    profile: Array  # (B,)
+    power: Floats  # (N, B)
+    profile: Floats  # (B,)
     rings: RadialSpectrum
-    high: Array  # (N, HIGH)
-    features: dict[Features, Array]
+    high: Floats  # (N, HIGH)
+    features: dict[Features, Floats]
 
 
 def _measure(
     x: Tensor, rings: Bands, *, window: Window | None, names: Sequence[Features], batch_size: int
 ) -> _Measured:
-    power = band_powers(x, rings, window=window)
+    power = image_powers(x, rings, window=window)
     return _Measured(
         power=power,
         profile=profile(power, rings),

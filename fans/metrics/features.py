@@ -63,7 +63,7 @@ def extract(name: Features, images: Tensor | NDArray[Any], *, batch_size: int = 
     return _EXTRACTORS[name](images, batch_size=batch_size)
 
 
-def spectrum(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray[np.float64]:
+def spectrum_features(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray[np.float64]:
     r"""Log radial power spectrum.
 
     .. math:: \phi_r = \log_{10}\Bigl(q + \frac1C \sum_c P_{c,r}\Bigr), \qquad r = 1, 2, \dots
@@ -83,7 +83,7 @@ def spectrum(images: Tensor | NDArray[Any], *, batch_size: int = 256) -> NDArray
         TypeError, ValueError: As for `checked`.
 
     Example:
-        >>> flat = spectrum(np.zeros((1, 1, 16, 16)))
+        >>> flat = spectrum_features(np.zeros((1, 1, 16, 16)))
         >>> bool(np.allclose(flat, np.log10(QUANTUM)))
         True
     """
@@ -254,8 +254,10 @@ def _batched(extractor: Callable[[Tensor], Tensor], x: Tensor, batch_size: int) 
 
 @lru_cache(maxsize=4)
 def _scattering_transform(size: tuple[int, int]) -> Any:
-    kymatio = require("kymatio.torch", package="kymatio", name="features 'scattering'", extra="metrics")
-    return kymatio.Scattering2D(J=SCALES, L=ORIENTATIONS, shape=size)
+    # Not kymatio.torch, which also imports what scipy 1.17 has no longer.
+    module, name = "kymatio.scattering2d.frontend.torch_frontend", "features 'scattering'"
+    code = require(module, package="kymatio", name=name, extra="metrics")
+    return code.ScatteringTorch2D(J=SCALES, L=ORIENTATIONS, shape=size)
 
 
 @lru_cache(maxsize=1)
@@ -288,7 +290,7 @@ def _inception() -> Any:
 
 
 _EXTRACTORS: dict[str, Callable[..., NDArray[np.float64]]] = {
-    "spectrum": spectrum,
+    "spectrum": spectrum_features,
     "scattering": scattering,
     "efficientnet": efficientnet,
     "inception": inception,

@@ -3,10 +3,9 @@
 from itertools import product
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from fans.spectrum import Bands, multiplicity, power_spectrum
+from fans.spectrum import Bands, band_sum, decibel, power_spectrum
 
 
 class Recovery(NamedTuple):
@@ -25,8 +24,8 @@ class Recovery(NamedTuple):
     peak: float
 
 
-def recovery(x: Tensor, y: Tensor, bands: Bands) -> Recovery:
-    r"""Errors of images x against their targets y.
+def recovery(generated: Tensor, real: Tensor, bands: Bands) -> Recovery:
+    r"""Errors of generated images x against the real ones y that they should be.
 
     .. math:: E_b = 10 \log_{10} \frac{\sum_{f \in b} |\hat x - \hat y|^2}{\sum_{f \in b} |\hat y|^2}, \qquad
         P_b = 10 \log_{10} \frac{\sum_{f \in b} |\hat x|^2}{\sum_{f \in b} |\hat y|^2},
@@ -35,54 +34,57 @@ def recovery(x: Tensor, y: Tensor, bands: Bands) -> Recovery:
     a black band scores; a band of right power and wrong phase scores 3 dB, with P_b = 0.
 
     Args:
-        x, y: pairs of images, (N, C, H, W).
-        bands: of ``fans.spectrum.bands``.
+        generated, real: pairs of images, (N, C, H, W).
+        bands: of ``fans.spectrum.radial_bands``.
 
     Raises:
         ValueError: other shapes.
 
-    >>> from fans.spectrum import bands
+    >>> import torch
+    >>> from fans.spectrum import radial_bands
     >>> y = torch.rand(4, 1, 8, 8)
-    >>> found = recovery(y / 2, y, bands((8, 8), 2))
+    >>> found = recovery(y / 2, y, radial_bands((8, 8), 2))
     >>> [round(e, 2) for e in found.error], [round(p, 2) for p in found.power]
     ([-6.02, -6.02], [-6.02, -6.02])
     """
-    if x.shape != y.shape or tuple(y.shape[-2:]) != tuple(bands.size):
-        raise ValueError(
-            f"images {tuple(x.shape)} and {tuple(y.shape)} with bands for {bands.size}: must be pairs of that"
-            " size"
-        )
-    x, y = (images.detach().cpu().double() for images in (x, y))
-    wrong, there, should = (_per_band(images, bands) for images in (x - y, x, y))
+    if generated.shape != real.shape or tuple(real.shape[-2:]) != tuple(bands.size):
+        shapes = f"images {tuple(generated.shape)} and {tuple(real.shape)}"
+        raise ValueError(f"{shapes} with bands for {bands.size}: must be pairs of that size")
+    x, y = (images.detach().cpu().double() for images in (generated, real))
+    wrong, there, should = (
+        band_sum(power_spectrum(images).sum((0, 1))[:, : bands.index.shape[1]], bands)
+        for images in (x - y, x, y)
+    )
     return Recovery(
         mse=float((x - y).square().mean()),
-        error=_decibel(wrong, should).tolist(),
-        power=_decibel(there, should).tolist(),
+        error=decibel(wrong, should).tolist(),
+        power=decibel(there, should).tolist(),
         peak=nyquist_excess(x, y),
     )
 
 
-def nyquist_excess(x: Tensor, y: Tensor) -> float:
-    r"""How much higher power stands at the Nyquist frequencies than around them, beyond what it does in y.
+def nyquist_excess(generated: Tensor, real: Tensor) -> float:
+    r"""How much higher power stands at the Nyquist frequencies than around them, beyond that of real images.
 
-    .. math:: 10 \log_{10} \frac{\sum_{f \in Q} P_x(f)}{\sum_{f \in Q} \overline{P_x}(f)}
-        - (\text{the same of } y), \qquad Q = \{(\tfrac12, 0), (0, \tfrac12), (\tfrac12, \tfrac12)\}
+    .. math:: 10 \log_{10} \frac{\sum_{f \in Q} P(f)}{\sum_{f \in Q} \overline{P}(f)}
+        - (\text{the same of real images}), \qquad Q = \{(\tfrac12, 0), (0, \tfrac12), (\tfrac12, \tfrac12)\}
 
     with P the mean power of all images and :math:`\overline P` its mean over the eight coefficients around.
     Q is where upsampling by zeros repeats the zero frequency, and where the lines and the checkerboard of
     single pixels have their power.
 
     Args:
-        x, y: images (N, C, H, W) and (M, C, H, W) of even sides.
+        generated, real: images (N, C, H, W) and (M, C, H, W) of even sides.
 
     Returns:
         dB.
 
+    >>> import torch
     >>> noise = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> nyquist_excess(noise + torch.tensor([1.0, -1.0]).repeat(4), noise) > 6
     True
     """
-    return _peak(x) - _peak(y)
+    return _peak(generated) - _peak(real)
 
 
 def _peak(x: Tensor) -> float:
@@ -90,17 +92,4 @@ def _peak(x: Tensor) -> float:
     beside = sum(power.roll(by, (0, 1)) for by in product((-1, 0, 1), repeat=2) if any(by)) / 8
     height, width = power.shape
     rows, columns = [height // 2, 0, height // 2], [0, width // 2, width // 2]
-    return 10 * float((power[rows, columns].sum() / beside[rows, columns].sum()).log10())
-
-
-def _per_band(x: Tensor, bands: Bands) -> Tensor:
-    """Energy in each band, (B,)."""
-    index, twice = (torch.from_numpy(table.copy()) for table in (bands.index, multiplicity(bands.size)))
-    power = power_spectrum(x).sum((0, 1))[:, : index.shape[1]] * twice
-    inside = index >= 0
-    energy: Tensor = power.new_zeros(len(bands.count)).index_add_(0, index[inside], power[inside])
-    return energy
-
-
-def _decibel(p: Tensor, q: Tensor) -> Tensor:
-    return 10 * torch.log10(p / q)
+    return float(decibel(power[rows, columns].sum(), beside[rows, columns].sum()))

@@ -1,13 +1,18 @@
-"""Losses on the spectrum of images."""
+r"""Losses on the spectrum of images.
 
-from typing import Literal
+All work on the orthonormal DFT :math:`\hat x` of images x unless another norm is named. S(r) is the *reduced
+spectrum*, the mean of :math:`|\hat x|^2` over ring r of ``fans.spectrum.radial_spectrum``, corners kept.
+Everything is differentiable in the images except where it says detached.
+
+Sources: the spectral loss is that of Schwarz, Liao and Geiger 2021 (NeurIPS), after Jung and Keuper 2021
+(AAAI); the focal frequency loss that of Jiang, Dai, Wu and Loy 2021 (ICCV).
+"""
 
 import torch
 from torch import Tensor
 
-from fans.spectrum import power_spectrum, radial_spectrum
-
-Norm = Literal["ortho", "backward"]
+from fans._validation import known
+from fans.spectrum import Norm, power_spectrum, radial_spectrum
 
 
 def reduced_spectrum(x: Tensor, *, norm: Norm = "ortho") -> Tensor:
@@ -15,15 +20,16 @@ def reduced_spectrum(x: Tensor, *, norm: Norm = "ortho") -> Tensor:
 
     Args:
         x: images.
-        norm: ``"backward"``, the DFT without factor, multiplies power by HW.
+        norm: of the DFT, as for ``fans.spectrum.power_spectrum``; ``"backward"`` multiplies power by HW.
 
     >>> reduced_spectrum(torch.eye(8)[None, None]).shape
     torch.Size([1, 7])
     """
-    if norm not in ("ortho", "backward"):
-        raise ValueError(f"norm={norm!r}: must be ortho or backward")
+    pixels = x.shape[-2] * x.shape[-1]
+    factor = {"ortho": 1, "backward": pixels, "forward": 1 / pixels}
+    known("norm", norm, factor)
     power: Tensor = radial_spectrum(x).power.mean(1)
-    return power if norm == "ortho" else power * (x.shape[-2] * x.shape[-1])
+    return power * factor[norm]
 
 
 def log_spectrum(x: Tensor, *, offset: float = 1.0, norm: Norm = "ortho") -> Tensor:
@@ -38,7 +44,9 @@ def log_spectrum(x: Tensor, *, offset: float = 1.0, norm: Norm = "ortho") -> Ten
     return torch.log(offset + reduced_spectrum(x, norm=norm))
 
 
-def spectral_loss(x: Tensor, y: Tensor, *, norm: Norm = "backward", pooled: bool = False) -> Tensor:
+def spectral_loss(
+    generated: Tensor, real: Tensor, *, norm: Norm = "backward", pooled: bool = False
+) -> Tensor:
     r"""Mean square difference of log spectra,
 
     .. math:: \frac1K \sum_r \left(\log(1 + S_x(r)) - \log(1 + S_y(r))\right)^2.
@@ -46,7 +54,7 @@ def spectral_loss(x: Tensor, y: Tensor, *, norm: Norm = "backward", pooled: bool
     Zero if and only if all rings have equal power: it knows no phase, no direction and no place.
 
     Args:
-        x, y: images (N, C, H, W); pairs, unless pooled.
+        generated, real: images x and y (N, C, H, W); pairs, unless pooled.
         norm: of the DFT, ``"backward"`` as in the released code of Schwarz et al.
         pooled: compare the mean spectra of both sets, which need no pairs and no equal numbers.
 
@@ -60,13 +68,13 @@ def spectral_loss(x: Tensor, y: Tensor, *, norm: Norm = "backward", pooled: bool
     0.0
     """
     if not pooled:
-        _check_pairs(x, y)
-        return (log_spectrum(x, norm=norm) - log_spectrum(y, norm=norm)).square().mean()
-    a, b = (torch.log1p(reduced_spectrum(images, norm=norm).mean(0)) for images in (x, y))
+        _check_pairs(generated, real)
+        return (log_spectrum(generated, norm=norm) - log_spectrum(real, norm=norm)).square().mean()
+    a, b = (torch.log1p(reduced_spectrum(images, norm=norm).mean(0)) for images in (generated, real))
     return (a - b).square().mean()
 
 
-def focal_frequency_loss(x: Tensor, y: Tensor, *, alpha: float = 1.0) -> Tensor:
+def focal_frequency_loss(generated: Tensor, real: Tensor, *, alpha: float = 1.0) -> Tensor:
     r"""Mean square difference of coefficients, those that are off the most weighted the most,
 
     .. math:: \frac1{HW} \sum_f w(f)\, |\hat x(f) - \hat y(f)|^2, \qquad
@@ -76,7 +84,7 @@ def focal_frequency_loss(x: Tensor, y: Tensor, *, alpha: float = 1.0) -> Tensor:
     high ones: with alpha = 0 it is the mean square error of pixels.
 
     Args:
-        x, y: pairs of images (N, C, H, W).
+        generated, real: pairs of images x and y (N, C, H, W).
         alpha: exponent of the weight, not negative.
 
     Returns:
@@ -89,27 +97,29 @@ def focal_frequency_loss(x: Tensor, y: Tensor, *, alpha: float = 1.0) -> Tensor:
     >>> bool(torch.isclose(focal_frequency_loss(x, y, alpha=0.0), (x - y).square().mean()))
     True
     """
-    _check_pairs(x, y)
+    _check_pairs(generated, real)
     if alpha < 0:
         raise ValueError(f"alpha={alpha}: must not be negative")
-    distance = power_spectrum(x - y)
+    distance = power_spectrum(generated - real)
     weight = distance.detach() ** (alpha / 2)
     peak = weight.amax((-2, -1), keepdim=True)
     loss: Tensor = (weight / torch.where(peak > 0, peak, 1) * distance).mean()
     return loss
 
 
-def nearest(x: Tensor, y: Tensor) -> Tensor:
-    """The image of y that is nearest to each of x in mean square, (N, C, H, W).
+def nearest(generated: Tensor, real: Tensor) -> Tensor:
+    """The real image that is nearest to each generated one in mean square, (N, C, H, W).
 
     It makes pairs for losses that need them where a generator has none; the choice is detached.
 
     >>> nearest(torch.tensor([[1.0], [4.0]]), torch.tensor([[0.0], [5.0]])).tolist()
     [[0.0], [5.0]]
     """
-    return y[torch.cdist(x.detach().flatten(1), y.flatten(1)).argmin(1)]
+    return real[torch.cdist(generated.detach().flatten(1), real.flatten(1)).argmin(1)]
 
 
-def _check_pairs(x: Tensor, y: Tensor) -> None:
-    if x.shape != y.shape:
-        raise ValueError(f"images {tuple(x.shape)} and {tuple(y.shape)}: must be pairs of one shape")
+def _check_pairs(generated: Tensor, real: Tensor) -> None:
+    if generated.shape != real.shape:
+        raise ValueError(
+            f"images {tuple(generated.shape)} and {tuple(real.shape)}: must be pairs of one shape"
+        )

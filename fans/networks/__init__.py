@@ -5,6 +5,12 @@
 (16, 32, 32)
 """
 
+# ruff: noqa: E402 - packages of the extra are asked for by name before modules import them.
+
+from fans._validation import require_extra
+
+require_extra("train", "diffusers", name="fans.networks")
+
 from fans.diffusion.preconditioning import Preconditioned
 from fans.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from fans.networks.linear import LinearDenoiser

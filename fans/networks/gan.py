@@ -20,7 +20,7 @@ from fans.filters import Upsampling, upsample
 from fans.networks.layers import EqualisedConv, EqualisedLinear, pixel_norm, seeded
 
 Pooling = Literal["average", "stride", "blur"]
-Preset = Literal["cpu", "paper"]
+GanPreset = Literal["cpu", "paper"]
 SMALLEST = 4  # pixels of the first and the last grid
 _SLOPE = 0.2  # of leaky ReLU
 _BLUR = (1.0, 3.0, 1.0)  # along each axis
@@ -109,7 +109,7 @@ class DiscriminatorConfig(Config):
         return SMALLEST << len(self.widths) - 1
 
 
-_PRESETS: dict[Preset, tuple[GeneratorConfig, DiscriminatorConfig]] = {
+_PRESETS: dict[GanPreset, tuple[GeneratorConfig, DiscriminatorConfig]] = {
     "cpu": (GeneratorConfig(), DiscriminatorConfig()),
     "paper": (
         GeneratorConfig(channels=3, widths=(64, 64, 64, 64, 32)),
@@ -118,7 +118,7 @@ _PRESETS: dict[Preset, tuple[GeneratorConfig, DiscriminatorConfig]] = {
 }
 
 
-def preset(name: Preset) -> tuple[GeneratorConfig, DiscriminatorConfig]:
+def gan_preset(name: GanPreset) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     """Sizes of both networks that suit a purpose.
 
     - ``cpu``: 32 pixels, 86 481 and 85 857 parameters.
@@ -129,7 +129,7 @@ def preset(name: Preset) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     Raises:
         ValueError: no such preset.
     """
-    known("preset", name, get_args(Preset))
+    known("preset", name, get_args(GanPreset))
     return _PRESETS[name]
 
 

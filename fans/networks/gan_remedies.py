@@ -1,15 +1,12 @@
-r"""What has been proposed against spectral bias: losses, carriers, spectral discriminators, translation.
+"""Networks against the spectral bias of GANs: carriers, spectral discriminators, translation.
 
-All of it works on the DFT :math:`\hat x` of images x, orthonormal unless another is named. S(r) is the
-*reduced spectrum*, the mean of :math:`|\hat x|^2` over ring r of ``fans.spectrum.radial_spectrum``, corners
-kept. Everything is differentiable in the images except where it says detached.
+Losses against it are in ``fans.metrics.spectral_losses``, which also defines the reduced spectrum S(r).
 
 Sources:
 
-- spectral loss and spectral discriminator: Schwarz, Liao and Geiger 2021 (NeurIPS), Jung and Keuper 2021
-  (AAAI); the discriminator with a linear layer on log magnitudes: Chen et al. 2021, SSD-GAN (AAAI);
-- focal frequency loss: Jiang, Dai, Wu and Loy 2021 (ICCV);
 - carriers: Khayatkhoei and Elgammal 2022 (AAAI);
+- spectral discriminator: Schwarz, Liao and Geiger 2021 (NeurIPS), after Jung and Keuper 2021 (AAAI); with a
+  linear layer on log magnitudes: Chen et al. 2021, SSD-GAN (AAAI);
 - translation: the linear part of what Lee, Jung and Seo 2024 (AAAI) learn.
 """
 

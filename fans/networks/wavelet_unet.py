@@ -10,7 +10,8 @@ four bands of the features X, and the upsampling by WG-Up, the inverse transform
 
 What makes them differ from plain layers is that gates differ: with Haar and all gates g, WG-Down is
 decimation, ``2 g X[::2, ::2]``, and WG-Up is a pixel shuffle of fixed mixtures of the groups; if those are
-equal too, it inserts zeros. Gates see the means of channels alone, so time only as far as they show it.
+equal too, it inserts zeros. Gates see the means of channels alone, so time only as far as the block before
+shows it (``fans.networks.unet``).
 
 The paper leaves open what surrounds the gates. Here a 3 x 3 convolution follows, as in the layers replaced.
 """
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from fans.networks.unet import UNet, UNetConfig
-from fans.wavelets import Wavelet, dwt2, filters, idwt2
+from fans.wavelets import Wavelet, dwt2, filter_bank, idwt2
 
 _OWN_STREAM = 2**32  # apart from the seeds of the layers of the plain U-Net
 
@@ -141,7 +142,7 @@ class WaveletUNetConfig(UNetConfig):
         super().__post_init__()
         if any(width % 4 for width in self.widths):
             raise ValueError(f"widths={self.widths}: must all be multiples of 4, one part per band of WG-Up")
-        filters(self.wavelet)
+        filter_bank(self.wavelet)
 
 
 class WaveletUNet(UNet):

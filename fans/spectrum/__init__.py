@@ -11,7 +11,8 @@ differentiable in torch.
 
 from fans.spectrum.aliasing import alias, aliased_power_law
 from fans.spectrum.arrays import NYQUIST, Array, Corners, Size, frequencies, multiplicity, radial_frequency
-from fans.spectrum.bands import Bands, band_pass, band_power, bands
+from fans.spectrum.bands import Bands, band_pass, band_power, band_sum, membership, radial_bands
+from fans.spectrum.decibel import decibel
 from fans.spectrum.power_law import OrientedPowerLaw, PowerLaw, fit_oriented_power_law, fit_power_law
 from fans.spectrum.radial import Norm, RadialSpectrum, Reduction, Window, power_spectrum, radial_spectrum
 
@@ -31,12 +32,15 @@ __all__ = [
     "aliased_power_law",
     "band_pass",
     "band_power",
-    "bands",
+    "band_sum",
+    "decibel",
     "fit_oriented_power_law",
     "fit_power_law",
     "frequencies",
+    "membership",
     "multiplicity",
     "power_spectrum",
+    "radial_bands",
     "radial_frequency",
     "radial_spectrum",
 ]

@@ -69,7 +69,7 @@ def checked_size(size: Size) -> Size:
     return size
 
 
-def like(values: NDArray[Any], x: Array, xp: Any) -> Array:
+def matching(values: NDArray[Any], x: Array, xp: Any) -> Array:
     return xp.asarray(values, device=x.device) if is_torch_array(x) else values
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 
 from fans._validation import known
@@ -15,7 +16,7 @@ from fans.spectrum.arrays import (
     Size,
     checked_images,
     finite,
-    like,
+    matching,
     multiplicity,
     radial_frequency,
 )
@@ -44,7 +45,7 @@ class Bands:
         return 0.5 * (self.edges[1:] + self.edges[:-1])
 
 
-def bands(size: Size, count: int, *, corners: Corners = "keep") -> Bands:
+def radial_bands(size: Size, count: int, *, corners: Corners = "keep") -> Bands:
     """Divide the frequency plane into ``count`` rings of equal width.
 
     The bands reach from zero, DC included, to the corner (``corners="keep"``) or to 0.5 ("cut").
@@ -52,7 +53,7 @@ def bands(size: Size, count: int, *, corners: Corners = "keep") -> Bands:
     Raises:
         ValueError: if a band would hold no coefficient.
 
-    >>> bands((8, 8), 2).count.tolist()
+    >>> radial_bands((8, 8), 2).count.tolist()
     [21, 43]
     """
     known("corners", corners, ("keep", "cut"))
@@ -68,6 +69,53 @@ def bands(size: Size, count: int, *, corners: Corners = "keep") -> Bands:
     if not held.all():
         raise ValueError(f"{count} bands are too many for size {size}: some hold no frequency; ask for fewer")
     return Bands(edges=edges, index=index, count=held, size=size)
+
+
+def membership(bands: Bands, *, zero: bool = True) -> NDArray[np.float64]:
+    """How many coefficients of the full plane each one of the rFFT plane stands for in each band.
+
+    Args:
+        bands: a partition.
+        zero: whether zero frequency counts.
+
+    Returns:
+        2 or 1 inside, 0 outside a band, ``(B, H, W//2 + 1)``.
+
+    >>> membership(radial_bands((8, 8), 2)).sum((1, 2)).tolist()
+    [21.0, 43.0]
+    """
+    inside = bands.index == np.arange(len(bands.count))[:, None, None]
+    weight: NDArray[np.float64] = inside * multiplicity(bands.size).astype(np.float64)
+    weight[:, 0, 0] *= zero
+    return weight
+
+
+def band_sum(power: Array, bands: Bands, *, zero: bool = True) -> Array:
+    r"""Power added up in each band, :math:`\sum_{w \in b} P(w)` over the full plane.
+
+    Args:
+        power: of the rFFT plane, ``(..., H, W//2 + 1)``.
+        bands: a partition of it.
+        zero: whether zero frequency counts.
+
+    Returns:
+        ``(..., B)``, of the kind and precision of ``power``.
+
+    Raises:
+        ValueError: if the power is not that of the rFFT plane of the bands.
+
+    >>> band_sum(np.ones((8, 5)), radial_bands((8, 8), 2)).tolist()
+    [21.0, 43.0]
+    """
+    if tuple(power.shape[-2:]) != bands.index.shape:
+        raise ValueError(
+            f"power of shape {tuple(power.shape)} with bands for {bands.size}: must end in the rFFT plane"
+            f" {bands.index.shape}"
+        )
+    xp = array_namespace(power)
+    member = membership(bands, zero=zero).reshape(len(bands.count), -1)
+    weights = xp.asarray(member, dtype=power.dtype, device=device(power))
+    return xp.reshape(power, (*power.shape[:-2], -1)) @ weights.T
 
 
 def band_power(x: Array, bands: Bands) -> Array:
@@ -94,10 +142,7 @@ def band_power(x: Array, bands: Bands) -> Array:
         )
     centred = x - xp.mean(x, axis=(-2, -1), keepdims=True)
     spectrum = xp.fft.rfftn(centred, axes=(-2, -1), norm="ortho")
-    power = squared(spectrum, xp)
-    member = (bands.index.ravel() == np.arange(len(bands.count))[:, None]) * multiplicity(bands.size).ravel()
-    weights = xp.astype(like(member, x, xp), x.dtype)
-    per_band = xp.reshape(power, (*x.shape[:-2], -1)) @ weights.T
+    per_band = band_sum(squared(spectrum, xp), bands)
     per_image = xp.sum(per_band, axis=-2) if x.ndim > 2 else per_band
     total = finite(xp.sum(per_image, axis=-1, keepdims=True))
     # Rounding leaves a constant image a little power: compare with what its mean would carry.
@@ -116,6 +161,6 @@ def band_pass(x: Array, low: float, high: float) -> Array:
     if not 0 <= low < high:
         raise ValueError(f"a band needs 0 <= low < high in cycles per pixel, got low={low}, high={high}")
     f = radial_frequency(tuple(x.shape[-2:]))
-    mask = xp.astype(like((f >= low) & (f < high), x, xp), x.dtype)
+    mask = xp.astype(matching((f >= low) & (f < high), x, xp), x.dtype)
     spectrum = xp.fft.rfftn(x, axes=(-2, -1)) * mask
     return finite(xp.fft.irfftn(spectrum, s=tuple(x.shape[-2:]), axes=(-2, -1)))

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from scipy import stats
 
+from fans._validation import check_confidence
 from fans.spectrum.arrays import Array, as_numpy, checked_images
 from fans.spectrum.radial import RadialSpectrum, Window, power_spectrum
 
@@ -36,7 +37,12 @@ class PowerLaw:
         return self.amplitude * frequency**-self.exponent
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Student-t interval of the exponent."""
+        """Student-t interval of the exponent.
+
+        Raises:
+            ValueError: a confidence that is no probability, as 95 for 0.95.
+        """
+        check_confidence(confidence)
         half = float(stats.t.ppf(0.5 + confidence / 2, self.points - 2)) * self.stderr
         return self.exponent - half, self.exponent + half
 

@@ -19,7 +19,7 @@ from fans.spectrum.arrays import (
     Size,
     checked_images,
     finite,
-    like,
+    matching,
     multiplicity,
     radial_frequency,
 )
@@ -140,14 +140,14 @@ def radial_spectrum(
     kept = slice(None if corners == "keep" else min(height, width) // 2 + 1)
     frequency, count = rings.frequency[kept], rings.count[kept]
     cells = count if reduction == "mean" else np.ones_like(count)
-    scale = xp.astype(like(1 / (cells * height * width), x, xp), x.dtype)
+    scale = xp.astype(matching(1 / (cells * height * width), x, xp), x.dtype)
     flat, ring_sums = xp.reshape(x, (-1, height, width)), _summation(x, rings, xp)
     sums = xp.concat([ring_sums(tapered(part, window)) for part in _chunks(flat)])
     power = xp.reshape(sums[:, kept] * scale, (*x.shape[:-2], len(count)))
     return RadialSpectrum(
-        frequency=xp.astype(like(frequency, x, xp), x.dtype),
+        frequency=xp.astype(matching(frequency, x, xp), x.dtype),
         power=finite(power),
-        count=like(count, x, xp),
+        count=matching(count, x, xp),
         size=(height, width),
         window=window,
         reduction=reduction,
@@ -189,8 +189,8 @@ def _summation(x: Array, rings: _Rings, xp: Any) -> Callable[[Array], Array]:
 
     if not is_torch_array(x):
         return of_arrays
-    mirror, index = like(rings.mirror, x, xp), like(rings.index, x, xp)
-    weight = xp.astype(like(rings.weight.repeat(2), x, xp), x.dtype)
+    mirror, index = matching(rings.mirror, x, xp), matching(rings.index, x, xp)
+    weight = xp.astype(matching(rings.weight.repeat(2), x, xp), x.dtype)
 
     def of_tensors(x: Array) -> Array:
         # Few passes, in place; squares of real and imaginary parts are added in the end, for the rings alone.
@@ -229,7 +229,7 @@ def tapered(x: Array, window: Window | None) -> Array:
         raise ValueError(
             f"a window needs three pixels along each axis, got {(height, width)}: use window=None"
         )
-    w = like(np.outer(_hann(height), _hann(width)), x, xp)
+    w = matching(np.outer(_hann(height), _hann(width)), x, xp)
     w = xp.astype(w / xp.mean(w**2) ** 0.5, x.dtype)
     x = x - x[..., :1, :1]  # so that rounding leaves nothing of a constant image
     seen = xp.sum(x * w, axis=(-2, -1), keepdims=True) / xp.sum(w)

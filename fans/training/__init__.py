@@ -16,6 +16,12 @@ of one that was not; exactly so on the same device with the same number of threa
 torch.Size([1, 1, 8, 8])
 """
 
+# ruff: noqa: E402 - packages of the extra are asked for by name before modules import them.
+
+from fans._validation import require_extra
+
+require_extra("train", "safetensors", "tqdm", "accelerate", "diffusers", name="fans.training")
+
 from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 from fans.training.checks import Images
 from fans.training.config import LoopConfig, TrainingConfig

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fans.diffusion import SpectralProcess, Spectrum, losses
-from fans.diffusion.denoisers import TrainedFor, described, told
+from fans.diffusion.denoisers import TrainedFor, described, in_words
 from fans.diffusion.digests import digest
 from fans.training.checkpoints import Checkpoint
 from fans.training.config import LoopConfig, TrainingConfig
@@ -22,7 +22,7 @@ _LIBRARIES = ("torch", "diffusers", "accelerate")
 _FAR = 5.0  # root mean square of images that are not what networks are made for; within [-1, 1] it is below 1
 
 
-def check_images(images: Images, config: LoopConfig) -> None:
+def check_training_images(images: Images, config: LoopConfig) -> None:
     """Check shape, type and range of images; of a sequence, of those that ``looked_at`` gives.
 
     Raises:
@@ -172,7 +172,7 @@ def _plain(config: Any) -> Any:
 
 def made_from(process: SpectralProcess, weights: losses.Weights) -> dict[str, str]:
     """What the run of a denoiser is made from besides: the process, by name and hash, and the loss."""
-    return {"process": told(described(process)), "weight": digest(weights.config)}
+    return {"process": in_words(described(process)), "weight": digest(weights.config)}
 
 
 def trained_for(checkpoint: Checkpoint) -> TrainedFor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fans.metrics.reconstruction import Recovery, recovery
 from fans.metrics.spectral_losses import focal_frequency_loss, spectral_loss
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 from fans.training.config import LoopConfig
 from fans.training.loop import Loop, Terms
 from fans.training.state import Record
@@ -82,7 +82,7 @@ class Fitting(Loop):
     ) -> None:
         """Prepare a run; arguments as for `Loop`, the generator has a ``config.latent``."""
         self.generator = generator
-        self.bands = bands((images.shape[-2], images.shape[-1]), config.bands)
+        self.bands = radial_bands((images.shape[-2], images.shape[-1]), config.bands)
         networks = {"generator": generator}
         super().__init__(networks, images, config, folder=folder, accelerator=accelerator)
         self.images = images.to(self.device)

@@ -77,7 +77,7 @@ class Loop(State, ABC):
         """
         self.accelerator = accelerator or Accelerator(mixed_precision="no")  # bf16 is ours, see forward
         self.images, self.folder = images, Path(folder) if folder is not None else None
-        checks.check_images(images, config)
+        checks.check_training_images(images, config)
         checks.check_processes(config, self.accelerator)
         self._norms = dict[str, Tensor]()
         self._facts, self._rates = dict(facts or {}), dict(rates or {})

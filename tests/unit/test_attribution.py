@@ -12,12 +12,13 @@ from test_process import families, power_law_spectrum
 from test_unet import awake
 from torch import Tensor
 
-from fans.diffusion import SpectralProcess, filtered, randn, streams, wiener
+from fans.diffusion import SpectralProcess, filtered, randn, streams
 from fans.diffusion.attribution import Trace, attribute, trace
 from fans.diffusion.samplers import DDIM, Ancestral, Eta, Euler, Exact, SamplerLike, ScalarDDPM
 from fans.diffusion.sampling import Denoiser, sample
-from fans.diffusion.wiener import WienerDenoiser, decibel, reconstruction_filter, sampled_spectrum
+from fans.diffusion.wiener import WienerDenoiser, reconstruction_filter, sampled_spectrum
 from fans.networks import UNet, UNetConfig
+from fans.spectrum import decibel
 
 SIZE = (16, 16)
 C = power_law_spectrum(SIZE)
@@ -366,4 +367,4 @@ def test_errors_say_what_is_allowed() -> None:
         attribute(go(), torch.ones(8, 5))
     with pytest.raises(ValueError, match="some hold no frequency"):
         attribute(go(), C, bands=90)
-    assert wiener.decibel(torch.ones(1), torch.zeros(1)).isnan()  # a ring without data has no error in dB
+    assert decibel(torch.ones(1), torch.zeros(1)).isnan()  # a ring without data has no error in dB

@@ -170,20 +170,20 @@ def save(folder: Path, pictures: np.ndarray) -> Path:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Fields of 32 pixels, and coarser ones with every pixel repeated."""
+    """Coarse fields with every pixel repeated, and fields of 32 pixels."""
     home = tmp_path_factory.mktemp("detect")
     real = images.load("power_law", size=32, count=30, scale=2)[:, 0].numpy()
     coarse = images.load("power_law", size=16, count=30, scale=2, seed=1)[:, 0].numpy()
     made = save(home / "real", real), save(home / "generated", coarse.repeat(2, 1).repeat(2, 2))
-    return str(made[0]), str(made[1])
+    return str(made[1]), str(made[0])
 
 
 def test_detect_prints_a_table(folders: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", *folders, "--size", "32", "--features", "spectrum"]) == 0
     (head, *rows), err = lines(capsys)
     assert head.split() == ["measure", "value", "95", "%", "interval", "floor"] and not err
-    real, generated = (images.load(f"folder:{f}", size=32, count=30, holdout=0) for f in folders)
-    expected = detection.detect(real, generated, features="spectrum")
+    generated, real = (images.load(f"folder:{f}", size=32, count=30, holdout=0) for f in folders)
+    expected = detection.detect(generated=generated, real=real, features="spectrum")
     assert [row[:25].strip() for row in rows] == [row.measure for row in expected]
     for line, row in zip(rows, expected, strict=True):
         printed = [float(word) for word in line[25:].replace("to", " ").split()]
@@ -194,12 +194,12 @@ def test_detect_prints_a_table(folders: tuple[str, str], capsys: pytest.CaptureF
 def test_detect_passes_every_option(
     folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(detection, "detect", lambda *a, **options: seen.append((a, options)) or [])
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(detection, "detect", lambda **options: seen.append(options) or [])
     options = ["--size", "16", "--patches", "3", "--features", "pixels", "--threshold", "0.5", "--seed", "4"]
     assert main(["detect", *folders, *options]) == 0
-    ((real, generated), given) = seen[0]
-    assert real.shape == generated.shape == (90, 3, 16, 16)
+    (given,) = seen
+    assert given.pop("real").shape == given.pop("generated").shape == (90, 3, 16, 16)
     assert given.pop("groups")[0] == [i % 30 for i in range(90)]
     assert given == {"features": "pixels", "r_c": 0.5, "seed": 4}
 
@@ -210,10 +210,10 @@ def test_crops_know_their_image(
     """Images of one grey level each: crops of equal label are equal, those of others are not."""
     levels = np.linspace(-1, 1, 13)[:, None, None] * np.ones((20, 24))
     paths = [str(save(tmp_path / name, levels)) for name in ("a", "b")]
-    seen: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(detection, "detect", lambda *a, **options: seen.append((a, options)) or [])
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(detection, "detect", lambda **options: seen.append(options) or [])
     assert main(["detect", *paths, "--size", "8", "--patches", "2"]) == 0
-    for crops, groups in zip(seen[0][0], seen[0][1]["groups"], strict=True):
+    for crops, groups in zip((seen[0]["generated"], seen[0]["real"]), seen[0]["groups"], strict=True):
         pairs = set(zip(crops.mean((1, 2, 3)).tolist(), groups, strict=True))
         assert (
             len(crops) == 26 and len(pairs) == len({g for _, g in pairs}) == len({m for m, _ in pairs}) == 13
@@ -223,26 +223,26 @@ def test_crops_know_their_image(
 def test_detect_says_what_is_wrong(
     folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real, generated = folders
+    generated, real = folders
     few = str(save(tmp_path / "few", np.zeros((5, 32, 32))))
     (tmp_path / "empty").mkdir()
     for arguments, message in (
         ([f"{tmp_path}/empty", real], "fans: no images in"),
         ([f"{tmp_path}/none", real], "fans: no folder"),
-        ([real, real], "fans: REAL and GENERATED share images"),
-        ([real, str(Path(real).parent)], "fans: REAL and GENERATED share images"),
-        ([real, few, "--size", "16"], "fans: detection needs 12 real and as many generated images"),
-        ([real, few, "--size", "16", "--patches", "9"], "fans: detection needs 12 real and as many"),
-        ([real, generated], "fans: "),  # of 32 pixels, where 64 are the default
-        ([real, generated, "--size", "32", "--patches", "0"], "fans: --patches must be at least 1, got 0"),
-        ([real, generated, "--size", "32", "--threshold", "2"], "fans: r_c=2.0 must lie between 0 and 1"),
+        ([real, real], "fans: GENERATED and REAL share images"),
+        ([real, str(Path(real).parent)], "fans: GENERATED and REAL share images"),
+        ([few, real, "--size", "16"], "fans: detection needs 12 generated and as many real images"),
+        ([few, real, "--size", "16", "--patches", "9"], "fans: detection needs 12 generated and as many"),
+        ([generated, real], "fans: "),  # of 32 pixels, where 64 are the default
+        ([generated, real, "--size", "32", "--patches", "0"], "fans: --patches must be at least 1, got 0"),
+        ([generated, real, "--size", "32", "--threshold", "2"], "fans: r_c=2.0 must lie between 0 and 1"),
     ):
         assert main(["detect", *arguments]) == 2
         out, err = lines(capsys)
         assert out == [] and len(err) == 1 and err[0].startswith(message), err
-        if arguments == [real, generated]:
+        if arguments == [generated, real]:
             assert "is 32x32 pixels, smaller than size=64: lower size or remove it" in err[0]
-    assert get_args(detection.Features) == detect.FEATURES
+    assert get_args(detection.DetectorFeatures) == detect.FEATURES
 
 
 def test_the_package_is_the_command_too() -> None:

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -29,7 +28,10 @@ from fans.spectrum import fit_power_law, radial_frequency, radial_spectrum
 
 Floats = NDArray[np.float64]
 SIZE = 32
-plain = partial(detect, distortions={})
+
+
+def plain(generated: Any, real: Any, **options: Any) -> list[Row]:
+    return detect(generated=generated, real=real, distortions={}, **options)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,7 +128,7 @@ def test_every_feature_sees_what_it_should() -> None:
         ("spectrum", shifted, False),
         ("pixels", shifted, True),
     ):
-        found = plain(x[:200], generated, features=features, r_c=0.3)[0]  # type: ignore[arg-type]
+        found = plain(generated, x[:200], features=features, r_c=0.3)[0]
         assert (found.low > 0.6) == told and (found.high > 0.8) == told, (features, found)
 
 
@@ -135,21 +137,21 @@ def test_every_feature_sees_what_it_should() -> None:
 
 @pytest.mark.parametrize("features", ["fit", "spectrum"])
 @pytest.mark.parametrize("method", ["zeros", "nearest", "bilinear"])
-def test_upsampling_is_detected(method: Upsampling, features: detection.Features) -> None:
-    rows = plain(fields(120), upsampled(120, method), features=features)
+def test_upsampling_is_detected(method: Upsampling, features: detection.DetectorFeatures) -> None:
+    rows = plain(upsampled(120, method), fields(120), features=features)
     assert row(rows, "accuracy").low > 0.8
     assert row(rows, "real against real").low < 0.5 < row(rows, "real against real").high
 
 
 @pytest.mark.parametrize("classifier", get_args(detection.Classifier))
 def test_every_classifier_detects_it(classifier: detection.Classifier) -> None:
-    rows = plain(fields(60), upsampled(60, "nearest"), classifier=classifier)
+    rows = plain(upsampled(60, "nearest"), fields(60), classifier=classifier)
     assert row(rows, "accuracy").low > 0.8
 
 
 def test_the_classifier_is_that_of_scikit_learn() -> None:
     real, generated, unseen = fields(40), upsampled(30, "zeros"), upsampled(50, "zeros", seed=5)
-    detector = Detector.train(real, generated, r_c=0.5)
+    detector = Detector.fit(generated=generated, real=real, r_c=0.5)
     seen = np.concatenate([tail_fit(real[:30], r_c=0.5), tail_fit(generated, r_c=0.5)])
     reference = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(seen, [0] * 30 + [1] * 30)
     told = reference.predict(tail_fit(unseen, r_c=0.5)) == 1
@@ -157,22 +159,22 @@ def test_the_classifier_is_that_of_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("features", ["fit", "spectrum"])
-def test_a_detector_knows_one_upsampling_and_no_other(features: detection.Features) -> None:
+def test_a_detector_knows_one_upsampling_and_no_other(features: detection.DetectorFeatures) -> None:
     """Chandrasegaran et al.: another last upsampling, whose spectrum is right, passes."""
     real = fields(200)
-    detector = Detector.train(real[:100], upsampled(100, "nearest"), features=features)
-    same = detector.accuracy(real[100:], upsampled(100, "nearest", seed=3))
-    other = detector.accuracy(real[100:], consistent(100))
-    rising = detector.accuracy(real[100:], upsampled(100, "zeros", seed=3))
+    detector = Detector.fit(generated=upsampled(100, "nearest"), real=real[:100], features=features)
+    same = detector.accuracy(generated=upsampled(100, "nearest", seed=3), real=real[100:])
+    other = detector.accuracy(generated=consistent(100), real=real[100:])
+    rising = detector.accuracy(generated=upsampled(100, "zeros", seed=3), real=real[100:])
     assert same.low > 0.9 and other.high < 0.65 and rising.high < 0.65
 
 
 def test_missing_power_is_not_taken_for_excess() -> None:
     """By a linear detector: trained on repeated spectra, it passes weakened ones."""
     real = fields(200)
-    detector = Detector.train(real[:100], upsampled(100, "zeros"), features="spectrum")
-    assert detector.accuracy(real[100:], upsampled(100, "zeros", seed=3)).low > 0.9
-    assert detector.accuracy(real[100:], upsampled(100, "nearest", seed=3)).high < 0.65
+    detector = Detector.fit(generated=upsampled(100, "zeros"), real=real[:100], features="spectrum")
+    assert detector.accuracy(generated=upsampled(100, "zeros", seed=3), real=real[100:]).low > 0.9
+    assert detector.accuracy(generated=upsampled(100, "nearest", seed=3), real=real[100:]).high < 0.65
 
 
 # Chance
@@ -183,11 +185,11 @@ def test_real_against_real_is_chance() -> None:
     values, covered, cheats = [], 0, []
     for seed in range(40):
         x = noise(80, 1, 16, 16, seed=seed)
-        found = plain(x[:40], x[40:], features="spectrum", seed=seed)
+        found = plain(x[40:], x[:40], features="spectrum", seed=seed)
         values.append([r.value for r in found])
         covered += sum(r.low <= 0.5 <= r.high for r in found)
-        seen = Detector.train(x[:40], x[40:], features="spectrum")
-        cheats.append(seen.accuracy(x[:40], x[40:]).low > 0.5)
+        seen = Detector.fit(generated=x[40:], real=x[:40], features="spectrum")
+        cheats.append(seen.accuracy(generated=x[40:], real=x[:40]).low > 0.5)
     assert covered >= stats.binom.ppf(1e-3, 80, 0.95)
     # 40 and 20 predictions, each right with probability 1/2.
     error = 0.5 * (1 / np.array([40, 20]) / 40) ** 0.5
@@ -214,7 +216,7 @@ SCRIPT = Detector(Scripted(), "pixels", 0.75, (1, 8, 8))
 @settings(max_examples=50, deadline=None)
 def test_the_interval_is_wilson_s(count: int, data: Any) -> None:
     right = np.array(data.draw(st.lists(st.booleans(), min_size=2 * count, max_size=2 * count)))
-    found = SCRIPT.accuracy(scripted(~right[:count]), scripted(right[count:]))
+    found = SCRIPT.accuracy(generated=scripted(right[count:]), real=scripted(~right[:count]))
     reference = stats.binomtest(int(right.sum()), 2 * count).proportion_ci(0.95, "wilson")
     np.testing.assert_allclose((found.low, found.high), reference, atol=1e-12)
     assert found.value == pytest.approx(right.mean()) and found.count == 2 * count
@@ -225,8 +227,12 @@ def coverage(p: tuple[float, float], counts: tuple[int, int], patches: int, *, g
     rng, held, truth = np.random.default_rng(0), 0, sum(p) / 2
     for _ in range(500):
         real, generated = (np.repeat(rng.random(n) < q, patches) for n, q in zip(counts, p, strict=True))
-        groups = tuple(np.repeat(np.arange(n), patches) for n in counts) if grouped else None
-        found = SCRIPT.accuracy(scripted(~real), scripted(generated), groups=groups)  # type: ignore[arg-type]
+        groups = tuple(np.repeat(np.arange(n), patches) for n in counts[::-1]) if grouped else None
+        found = SCRIPT.accuracy(
+            generated=scripted(generated),
+            real=scripted(~real),
+            groups=groups,  # type: ignore[arg-type]
+        )
         held += found.low <= truth <= found.high
     return held / 500
 
@@ -278,8 +284,8 @@ def test_no_leak_between_patches_of_an_image() -> None:
     for seed in range(10):
         (x, g), (y, h) = (patches_with_a_nuisance(1000 * side + seed) for side in (1, 2))
         options: Any = {"features": "spectrum", "classifier": "knn", "seed": seed}
-        honest.append(plain(x, y, groups=(g, h), **options)[0])
-        leaking.append(plain(x, y, **options)[0])
+        honest.append(plain(y, x, groups=(h, g), **options)[0])
+        leaking.append(plain(y, x, **options)[0])
     assert sum(r.low > 0.5 for r in leaking) >= 9
     assert sum(r.low <= 0.5 <= r.high for r in honest) >= 9
     assert abs(np.mean([r.value for r in honest]) - 0.5) < 3 * np.std([r.value for r in honest]) / 10**0.5
@@ -289,19 +295,19 @@ def test_labels_of_originals_may_be_anything() -> None:
     x, y = noise(48, 1, 16, 16), noise(36, 1, 16, 16, seed=1)
     g, h = np.arange(48) % 12, np.arange(36) % 12
     names = [chr(97 + i) for i in g.tolist()], [chr(97 + i) for i in h.tolist()]
-    assert plain(x, y, groups=(g, h)) == plain(x, y, groups=names)
+    assert plain(y, x, groups=(h, g)) == plain(y, x, groups=names[::-1])
 
 
 def test_rows_depend_on_the_seed_only() -> None:
     x, y = fields(60), upsampled(60, "zeros")
-    one = detect(x, y, features="pixels")
-    assert one == detect(x.numpy(), y.double().float(), features="pixels")
-    assert one != detect(x, y, features="pixels", seed=1)
+    one = detect(generated=y, real=x, features="pixels")
+    assert one == detect(generated=y.double().float(), real=x.numpy(), features="pixels")
+    assert one != detect(generated=y, real=x, features="pixels", seed=1)
     assert [r.measure for r in one] == ["accuracy", *PERTURBATIONS, "real against real"]
     assert one[-1].value == one[0].floor == one[-1].floor
-    assert one[0] == plain(x, y, features="pixels")[0]  # and not on the distortions asked for
+    assert one[0] == plain(y, x, features="pixels")[0]  # and not on the distortions asked for
     for seed in range(4):  # the floor is that of the real ones alone
-        floors = [plain(x, y, features="pixels", seed=seed)[-1] for y in (y, upsampled(60, "nearest"))]
+        floors = [plain(y, x, features="pixels", seed=seed)[-1] for y in (y, upsampled(60, "nearest"))]
         assert floors[0] == floors[1]
 
 
@@ -360,12 +366,14 @@ def test_blur_has_the_gain_of_a_sampled_gaussian(sigma: float) -> None:
 def test_only_test_images_are_distorted() -> None:
     """What takes all high frequencies away takes the accuracy away; a training on such images does not."""
     x, y = fields(100), upsampled(100, "nearest")
-    rows = detect(x, y, features="spectrum", distortions={"twice": lambda x: 2 * x, "none": lambda x: x})
+    rows = detect(
+        generated=y, real=x, features="spectrum", distortions={"twice": lambda x: 2 * x, "none": lambda x: x}
+    )
     assert row(rows, "none")[1:] == row(rows, "accuracy")[1:] and row(rows, "accuracy").low > 0.9
-    robust = detect(x, y, features="spectrum")
+    robust = detect(generated=y, real=x, features="spectrum")
     for name in ("resized by 1/2 and back", "blurred by 1 pixel"):
         assert row(robust, name).high < 0.7
-    trained = plain(resized(x, factor=0.75), resized(y, factor=0.75), features="spectrum")
+    trained = plain(resized(y, factor=0.75), resized(x, factor=0.75), features="spectrum")
     assert row(trained, "accuracy").low > 0.7
 
 
@@ -377,10 +385,10 @@ X = noise(12, 1, 16, 16)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plain(X, X[:11]), "needs 12 real and as many generated images.* got 12 and 11"),
+        (lambda: plain(X, X[:11]), "needs 12 generated and as many real images.* got 12 and 11"),
         (lambda: plain(X, X, groups=(np.arange(12), np.zeros(12))), "got 12 and 1: use more"),
         (lambda: plain(X, X, groups=(np.arange(12), np.arange(11))), r"got shapes \(12,\) and \(11,\)"),
-        (lambda: plain(X, X, groups=(np.arange(12),)), r"12 real and of 12 generated.*got shapes \(12,\)"),
+        (lambda: plain(X, X, groups=(np.arange(12),)), r"12 generated and of 12 real.*got shapes \(12,\)"),
         (lambda: plain(X, noise(12, 1, 8, 8)), "of the same channels and size"),
         (lambda: plain(X, X * np.nan), "NaN or infinite"),
         (lambda: plain(X, X, features="power"), "unknown features 'power': use one of fit, spectrum, pixels"),
@@ -389,7 +397,10 @@ X = noise(12, 1, 16, 16)
         (lambda: tail_fit(X, r_c=0), "r_c=0 must lie between 0 and 1"),
         (lambda: tail_fit(X, r_c=1.0), "r_c=1.0 must lie between 0 and 1"),
         (lambda: tail_fit(X, r_c=0.9), "r_c=0.9 leaves 1 of 11 rings, a fit needs 3"),
-        (lambda: Detector.train(X[:2], X), "training needs 3 real and 3 generated images, got 2"),
+        (
+            lambda: Detector.fit(generated=X[:2], real=X),
+            "training needs 3 generated and 3 real images, got 2",
+        ),
         (lambda: SCRIPT.generated(X), r"knows images of \(1, 8, 8\), got \(1, 16, 16\)"),
         (lambda: jpeg(X, quality=96), "a quality of 1 to 95, got 1 channels and 96"),
         (lambda: jpeg(noise(1, 2, 8, 8), quality=50), "JPEG needs 1 or 3 channels"),
@@ -405,8 +416,8 @@ def test_errors(call: Any, message: str) -> None:
 
 def test_images_of_8_bits_are_refused() -> None:
     with pytest.raises(TypeError, match="floating point"):
-        detect(X.astype(np.uint8), X)
+        detect(generated=X.astype(np.uint8), real=X)
 
 
 def test_features_have_a_classifier() -> None:
-    assert tuple(detection.CLASSIFIER) == get_args(detection.Features)
+    assert tuple(detection.CLASSIFIER) == get_args(detection.DetectorFeatures)

@@ -51,7 +51,7 @@ class Data:
     maps: Any  # decibels over time and frequency, two of them
 
 
-BANDS = spectrum.bands((32, 32), 5)
+BANDS = spectrum.radial_bands((32, 32), 5)
 
 
 @cache
@@ -432,3 +432,10 @@ def test_colours_are_told_apart(vision: str) -> None:
 def test_red_and_green_are_found_alike() -> None:
     assert least_difference(("#d62728", "#2ca02c"), "normal") > 50
     assert least_difference(("#d62728", "#2ca02c"), "deuteranopia") < 5
+
+
+@pytest.mark.parametrize(("images", "titles"), [(2, ()), (2, ("one",)), (1, ("one", "two")), (0, ())])
+def test_every_picture_has_a_title(images: int, titles: tuple[str, ...]) -> None:
+    message = f"{images} images and {len(titles)} titles: give at least one, and a title for each"
+    with pytest.raises(ValueError, match=message):
+        figures.pictures([np.zeros((4, 4))] * images, titles)

@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from fans import spectrum
-from fans.wavelets import Bands, dwt2, wavedec2
+from fans.wavelets import Subbands, dwt2, wavedec2
 from spectralbook import figures
 
 N = 16
@@ -70,7 +70,7 @@ def test_two_levels_fill_the_mosaic() -> None:
 
 
 def test_tiles_of_gates_lie_as_the_bands_do() -> None:
-    gates = Bands(0.9, 0.7, 0.3, 0.1)  # type: ignore[arg-type]
+    gates = Subbands(0.9, 0.7, 0.3, 0.1)  # type: ignore[arg-type]
     f = np.linspace(0.1, 0.5, 5)
     view = figures.gate_view(np.eye(8), gates, f, {"ideal": f, "gated": 2 * f}, limits=(0.01, 10))
     assert picture(view.axes[1]).tolist() == [[gates.ll, gates.hl], [gates.lh, gates.hh]]
@@ -94,7 +94,7 @@ def test_gates_over_time_are_means_over_channels() -> None:
 
 
 def test_shares_stand_beside_a_flat_loss() -> None:
-    bands = spectrum.bands((32, 32), 4, corners="cut")
+    bands = spectrum.radial_bands((32, 32), 4, corners="cut")
     share = np.array([0.4, 0.3, 0.2, 0.1])
     ax = figures.loss_shares(share, bands).axes[0]
     assert [bar.get_height() for bar in ax.patches] == share.tolist()

@@ -358,6 +358,17 @@ OUTSIDE: dict[str, Callable[[Tensor], Tensor]] = {
 def test_operators_without_a_response_leave_a_residual(name: str) -> None:
     _, residual = filters.measured_gain(OUTSIDE[name], (8, 8), generator())
     assert residual > 1e-3
+    _, louder = filters.measured_gain(lambda x: 10 * OUTSIDE[name](x), (8, 8), generator())
+    assert louder == pytest.approx(residual, rel=1e-9)  # a share of energy has no unit
+
+
+def test_the_residual_of_noise_is_the_share_that_no_fit_takes() -> None:
+    """(N - J) / N of the energy of N outputs that know nothing of their input, whatever their scale."""
+    count, size, scale = 8, (16, 16), 30.0
+    noise = scale * randn(count, 1, *size, seed=1)
+    _, residual = filters.measured_gain(lambda x: noise, size, generator(), count=count)
+    # 256 frequencies, half of them independent: shares of 1/8 scatter by 0.11 each, their mean by 0.01
+    assert residual == pytest.approx(1 - 1 / count, abs=0.04)
 
 
 @few
@@ -621,10 +632,18 @@ def test_errors_say_what_is_allowed() -> None:
         for k, d in ((0, 8), (3, 0)):
             with pytest.raises(ValueError, match="at least one tap"):
                 call(k, d)
-    with pytest.raises(ValueError, match="two bins"):
-        filters.adjacent_correlation(3, 1)
+    for k, d in ((3, 1), (0, 8), (torch.tensor([1, 0]), 8), (3, torch.tensor([8, 1]))):
+        with pytest.raises(ValueError, match="two bins"):
+            filters.adjacent_correlation(k, d)
+    assert (
+        filters.adjacent_correlation(1, 2) == filters.dirichlet(1, 1).real == 1
+    )  # the least that is allowed
     with pytest.raises(ValueError, match="two filters or more"):
         filters.measured_correlation(torch.ones(3, 3), 8)
+    assert filters.measured_correlation(randn(2, 3, 3), 8).mean.shape == (8, 8)
+    for k, d, count in ((0, 8, 10), (3, 0, 10), (3, 8, 1)):
+        with pytest.raises(ValueError, match=r"at least one tap|two filters or more"):
+            filters.sampled_correlation(k, d, count, generator())
     with pytest.raises(ValueError, match="use one of none, zeros, nearest, bilinear, shuffle"):
         filters.upsample(torch.ones(2, 2), "bicubic")
     with pytest.raises(ValueError, match="use one of"):

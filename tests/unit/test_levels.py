@@ -1,6 +1,8 @@
 """Levels as functions of time: real times, other types, configurations, memory; bad input at every door."""
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 from functools import partial
@@ -55,6 +57,24 @@ def test_real_times_follow_the_closed_form() -> None:
     torch.testing.assert_close(s[:, 0, 0], torch.sin(torch.pi * t / 2000), rtol=0, atol=1e-14)
 
 
+def test_real_times_of_other_schedules_follow_the_closed_form() -> None:
+    t = torch.tensor([0.25, 333.3, 999.9], dtype=torch.float64)
+    low, high = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=torch.float64))
+    wanted = (torch.sigmoid(-3 + 6 * t / 1000) - low) / (high - low)
+    found = diffusion.white(size=SIZE, schedule="sigmoid").noise(t)[:, 0, 0].square()
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-15)
+    linear = diffusion.white(size=SIZE, schedule="linear")  # log alpha_bar is linear between whole times
+    between = linear.signal(7) ** 0.75 * linear.signal(8) ** 0.25
+    torch.testing.assert_close(linear.signal(7.25), between, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_snr_falls_between_whole_times_too(name: str) -> None:
+    process = BUILDERS[name](timesteps=20)
+    rho = process.snr(torch.linspace(0, 20, 2001, dtype=torch.float64)[1:])
+    assert float((rho[1:] / rho[:-1]).max()) < 1 + 1e-9  # rounding of equal ratios
+
+
 @pytest.mark.parametrize("t", [7, 7.5, torch.tensor(7), torch.ones(2, 3), torch.ones(4, dtype=torch.int32)])
 def test_levels_have_the_shape_and_type_asked_for(t: object) -> None:
     process = BUILDERS["fans"](timesteps=20)
@@ -71,6 +91,8 @@ def test_a_process_is_rebuilt_from_its_configuration(name: str) -> None:
     again = from_config(json.loads(json.dumps(process.config)), process.spectrum)
     assert type(again) is type(process) and again.config == process.config
     assert again.digest() == process.digest()
+    copies = pickle.loads(pickle.dumps(process)), copy.deepcopy(process)
+    assert {other.digest() for other in copies} == {process.digest()}
     for mine, theirs in zip(process.tables(), again.tables(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -111,6 +133,18 @@ def test_a_process_of_ones_own_has_levels_and_no_configuration() -> None:
     for process in (tables, formula):
         with pytest.raises(ValueError, match="of your own, which no configuration can"):
             _ = process.config
+
+
+def test_a_schedule_of_ones_own_is_known_by_its_levels() -> None:
+    def straight(t: torch.Tensor, timesteps: int) -> schedules.Schedule:
+        return schedules.rectified(t, timesteps)
+
+    own, other = (
+        diffusion.white(size=SIZE, timesteps=10, schedule=schedule)
+        for schedule in (straight, lambda t, last: schedules.cosine(t, last))
+    )
+    same = SpectralProcess.from_tables("white", SIZE, *own.tables())
+    assert own.digest() == same.digest() != other.digest()
 
 
 # Large images
@@ -201,6 +235,24 @@ def test_wrong_types_are_refused(call, message: str) -> None:
 )
 def test_wrong_values_are_refused(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        call(BUILDERS["fans"](timesteps=20))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: p.mixture(0, "epsilon"),
+        lambda p: p.target(X, X, torch.tensor([0, 5]), "score"),
+        lambda p: p.inversion(0, "sample"),
+        lambda p: p.predicted_sample(X, X, 0, "sample"),
+        lambda p: p.elbo_weight(0),
+        lambda p: losses.residual_power(p, C, 0, "sample"),
+        lambda p: losses.weights(p, "flat", "sample").rows(torch.tensor([0, 5])),
+    ],
+)
+def test_every_door_refuses_the_clean_image(call) -> None:
+    """What users of ``randint(0, T)`` need: a word, not one step in a thousand that is not finite."""
+    with pytest.raises(ValueError, match=r"draw t with torch.randint\(1, T \+ 1"):
         call(BUILDERS["fans"](timesteps=20))
 
 

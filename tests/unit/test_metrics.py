@@ -25,7 +25,7 @@ from fans.metrics import (
     intervals,
     jensen_shannon,
 )
-from fans.spectrum import band_power, bands, radial_spectrum
+from fans.spectrum import band_power, radial_bands, radial_spectrum
 
 Array = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -71,7 +71,7 @@ def covariance(dimension: int, seed: int) -> Array:
 def test_band_error_is_the_gain_of_a_filter(size: tuple[int, int], channels: int) -> None:
     gains = np.array([0.5, 1.0, 2.0, 0.1, 1.5])
     x = noise(30, channels, *size) + 3
-    found = band_error(filtered(x, gains[bands(size, 5).index]), x, bands=5)
+    found = band_error(filtered(x, gains[radial_bands(size, 5).index]), x, bands=5)
     np.testing.assert_allclose(found.value, 20 * np.log10(gains), atol=1e-9)
     assert (found.low <= found.value + 1e-9).all() and (found.value <= found.high + 1e-9).all()
     assert found.confidence == 0.95 and found.edges.shape == (6,)
@@ -79,7 +79,7 @@ def test_band_error_is_the_gain_of_a_filter(size: tuple[int, int], channels: int
 
 def test_band_error_is_the_ratio_of_mean_powers() -> None:
     x, y = noise(7, 2, 16, 16), noise(9, 2, 16, 16, seed=1) * 1.3
-    rings = bands((16, 16), 3)
+    rings = radial_bands((16, 16), 3)
     weight = spectrum.multiplicity((16, 16)) * 1.0
     weight[0, 0] = 0
     for b, value in enumerate(band_error(x, y, bands=3).value):
@@ -104,7 +104,7 @@ def test_a_window_uncovers_what_edges_hide() -> None:
 def test_a_lost_band_is_minus_infinity() -> None:
     x = noise(20, 1, 16, 16)
     gains = np.array([1.0, 1.0, 0.0])
-    y = filtered(x, gains[bands((16, 16), 3).index])
+    y = filtered(x, gains[radial_bands((16, 16), 3).index])
     found = band_error(np.zeros_like(x), x, bands=3)
     assert (found.value == -np.inf).all() and (found.high == -np.inf).all()
     lost = band_error(y, x, bands=3)
@@ -159,7 +159,7 @@ def test_band_error_invariants(seed: int, gain: float, offset: float) -> None:
 
 
 def test_divergence_and_correlation_do_not_see_lost_contrast(fields: torch.Tensor) -> None:
-    rings = bands((32, 32), 8)
+    rings = radial_bands((32, 32), 8)
     real, faded = band_power(fields, rings).numpy(), band_power(fields / 2, rings).numpy()
     assert jensen_shannon(faded, real) < 1e-9
     assert band_correlation(faded, real) > 1 - 1e-9
@@ -170,7 +170,7 @@ def test_divergence_and_correlation_do_not_see_lost_contrast(fields: torch.Tenso
 
 
 def test_they_hardly_see_lost_high_frequencies() -> None:
-    fields, rings = images.load("power_law", size=32, count=100, alpha=3.0), bands((32, 32), 8)
+    fields, rings = images.load("power_law", size=32, count=100, alpha=3.0), radial_bands((32, 32), 8)
     gains = np.where(np.arange(8) < 4, 1.0, 0.1)
     blurred = filtered(fields, gains[rings.index])
     real, found = band_power(fields, rings).numpy(), band_power(blurred, rings)
@@ -236,7 +236,7 @@ def test_the_interval_of_chance_holds_one_half() -> None:
 
 
 def test_lost_high_frequencies_are_found_and_low_ones_not(fields: torch.Tensor) -> None:
-    index = bands((32, 32), 6).index
+    index = radial_bands((32, 32), 6).index
     weak, strong, low = (
         metrics.high_frequency_accuracy(filtered(fields[:300], gain), fields[300:])
         for gain in (np.where(index >= 2, 0.95, 1), np.where(index >= 2, 0.7, 1), np.where(index < 1, 0.5, 1))
@@ -369,8 +369,8 @@ def test_evaluation_agrees_with_the_single_measures(fields: torch.Tensor) -> Non
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_profiles_are_those_of_band_power(channels: int) -> None:
-    x, rings = noise(9, channels, 12, 17), bands((12, 17), 4)
-    power = band_powers.band_powers(torch.as_tensor(x), rings, window=None)
+    x, rings = noise(9, channels, 12, 17), radial_bands((12, 17), 4)
+    power = band_powers.image_powers(torch.as_tensor(x), rings, window=None)
     np.testing.assert_allclose(band_powers.profile(power, rings), band_power(x, rings), rtol=1e-12)
 
 
@@ -397,7 +397,7 @@ def test_the_table(fields: torch.Tensor) -> None:
 
 
 def test_the_distance_of_inception_features_is_named_fid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(features._EXTRACTORS, "inception", features.spectrum)
+    monkeypatch.setitem(features._EXTRACTORS, "inception", features.spectrum_features)
     x = noise(90, 1, 16, 16)
     found = evaluation.evaluate(x[:30], x[30:], features=["inception"], resamples=100)
     assert "FID" in [row.measure for row in found.table()]

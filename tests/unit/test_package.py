@@ -1,8 +1,11 @@
 """The package as a whole: a light import, a list of its modules, and examples that run."""
 
+import ast
 import doctest
 import importlib
+import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -37,6 +40,76 @@ def test_modules_load_on_first_use() -> None:
 def test_spectra_of_arrays_need_no_torch() -> None:
     code = "import numpy as np; from fans import spectrum; spectrum.radial_spectrum(np.eye(8))"
     assert loaded_by(code) & {"torch", "matplotlib", "ipywidgets"} == set()
+
+
+OPTIONAL = ("accelerate", "diffusers", "kymatio", "pandas", "pywt", "safetensors", "skimage", "sklearn")
+ROOMS = ("fans.spectrum", "fans.diffusion", "fans.metrics", "fans.filters", "fans.detection")
+
+
+def without(blocked: tuple[str, ...], code: str) -> subprocess.CompletedProcess[str]:
+    """Code in a fresh interpreter that cannot import some packages."""
+    script = f"import sys\nsys.modules.update(dict.fromkeys({blocked}))\n{code}"
+    return subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
+
+
+def test_theory_measures_and_figures_need_no_extra() -> None:
+    modules = [name for name in MODULES if name.startswith(ROOMS)]
+    code = f"import {', '.join(modules)}, fans.wavelets, fans.images, spectralbook.figures"
+    done = without(OPTIONAL, code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "missing", "message"),
+    [
+        ("import fans.networks", "diffusers", 'fans.networks needs diffusers.*"fans-spectral\\[train\\]"'),
+        ("from fans.networks.unet import UNet", "diffusers", "fans.networks needs diffusers"),
+        ("import fans.training.loop", "accelerate", "fans.training needs accelerate"),
+        ("import fans.training", "safetensors", "fans.training needs safetensors"),
+        ("import fans.experiments", "pandas", "fans.experiments needs pandas"),
+        ("from fans.wavelets import filter_bank as f; f('haar')", "pywt", "fans.wavelets needs PyWavelets"),
+        (
+            "from fans.detection.detector import _pipeline as f; f('knn')",
+            "sklearn.neighbors",
+            'detectors needs scikit-learn.*"fans-spectral\\[metrics\\]"',
+        ),
+    ],
+)
+def test_missing_extras_are_named(code: str, missing: str, message: str) -> None:
+    done = without((missing,), code)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("ImportError: ") and "pip install" in last
+    assert re.search(message, last), last
+
+
+def definitions() -> dict[str, dict[str, object]]:
+    """Public classes, functions and types by name, and the modules that define them."""
+    found: dict[str, dict[str, object]] = {}
+    public = [name for name in MODULES if not name.startswith("fans.cli")]  # whose interface is the shell's
+    for module in map(importlib.import_module, public):
+        for node in ast.parse(inspect.getsource(module)).body:
+            names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+            if isinstance(node, ast.Assign):
+                names = [t.id for t in node.targets if isinstance(t, ast.Name) and not t.id.isupper()]
+            for name in names:
+                if not name.startswith("_"):
+                    found.setdefault(name, {})[module.__name__] = getattr(module, name)
+    return found
+
+
+# What is called through its module, as `json.load` and `pickle.load` are.
+THROUGH_MODULE = {"load", "names", "draw", "power_law"}
+# Words that each room has for its own: the images, arms and checksums that it works with.
+OF_ROOMS = {"Images", "Student", "Method", "Course", "fingerprint"}
+
+
+def test_a_name_has_one_meaning() -> None:
+    twice = {
+        name: sorted(places)
+        for name, places in definitions().items()
+        if any(thing != next(iter(places.values())) for thing in places.values())
+    }
+    assert {name: places for name, places in twice.items() if name not in THROUGH_MODULE | OF_ROOMS} == {}
 
 
 def test_dir_lists_the_modules() -> None:

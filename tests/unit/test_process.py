@@ -166,9 +166,9 @@ def test_inverse_power_weights_have_the_published_size() -> None:
     # on f^-2 data with alpha = 0.5 and 8 bands up to the corner the rarest band gets weight 0.58, at 12.3 dB;
     # the last digit hangs on which band owns an edge
     from fans.diffusion.fans import band_scores, band_shares
-    from fans.spectrum import bands
+    from fans.spectrum import radial_bands
 
-    rings = bands((64, 64), 8)
+    rings = radial_bands((64, 64), 8)
     shares = band_shares(power_law_spectrum((64, 64)), rings)
     weight = torch.softmax(
         band_scores(shares, torch.ones(1), alpha=0.5, beta=1.0, gamma=0.0, ramp="linear"), -1

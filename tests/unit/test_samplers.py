@@ -15,6 +15,7 @@ from fans.diffusion import SpectralProcess, grids, samplers, wiener
 from fans.diffusion.attribution import attribute, trace
 from fans.diffusion.samplers import Sampler, SamplerName, Stages
 from fans.diffusion.sampling import sample
+from fans.spectrum import decibel
 
 
 def one_step(sampler: Sampler, process: SpectralProcess, t: int, s: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,7 +124,7 @@ def test_a_level_that_rests_is_not_extrapolated_from() -> None:
     C = power_law_spectrum((64, 64))
     for name in ("dpmpp_2m", "unipc"):
         found = wiener.sampled_spectrum(built, C, timesteps=grids.uniform(built, 200), sampler=name)
-        assert float(wiener.decibel(found, C).abs().max()) < 3
+        assert float(decibel(found, C).abs().max()) < 3
 
 
 # Orders of accuracy
@@ -144,7 +145,7 @@ def test_solvers_in_half_log_snr_have_their_order(name: SamplerName, order: int,
     white = diffusion.white(size=(2, 2), timesteps=400_000)  # so many that rounding of times is small
     C = torch.full((2, 2), power, dtype=torch.float64)
     coarse, fine = (
-        wiener.decibel(
+        decibel(
             wiener.sampled_spectrum(white, C, timesteps=_grid_in_half_log_snr(white, K), sampler=name), C
         ).abs()
         for K in (80, 160)
@@ -159,9 +160,7 @@ def test_more_orders_are_worth_their_price(name: str) -> None:
     built, C = families((16, 16))[name], power_law_spectrum((16, 16))
     error = {
         sampler: float(
-            wiener.decibel(
-                wiener.sampled_spectrum(built, C, timesteps=grids.uniform(built, 50), sampler=sampler), C
-            )
+            decibel(wiener.sampled_spectrum(built, C, timesteps=grids.uniform(built, 50), sampler=sampler), C)
             .abs()
             .max()
         )

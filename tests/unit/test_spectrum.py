@@ -1,8 +1,10 @@
 """The spectrum: gates with mutants that must fail them, properties, references, bad input, speed."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -299,7 +301,7 @@ def test_the_kind_and_precision_of_the_input_are_kept(library: str, dtype: str) 
     x = named(library, dtype, noise((8, 9), 0, 2, 3))
     radial = radial_spectrum(x, window="hann")
     results = [radial.power, radial.frequency, spectrum.power_spectrum(x), spectrum.band_pass(x, 0.1, 0.3)]
-    results.append(spectrum.band_power(x, spectrum.bands((8, 9), 3)))
+    results.append(spectrum.band_power(x, spectrum.radial_bands((8, 9), 3)))
     assert [type(r) for r in results] == [type(x)] * 5 and [r.dtype for r in results] == [x.dtype] * 5
 
 
@@ -321,7 +323,7 @@ DIFFERENTIABLE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "energy": lambda x: radial_spectrum(x).energy,
     "power": lambda x: spectrum.power_spectrum(x),
     "power, window": lambda x: spectrum.power_spectrum(x, window="hann"),
-    "band power": lambda x: spectrum.band_power(x, spectrum.bands((5, 6), 2)),
+    "band power": lambda x: spectrum.band_power(x, spectrum.radial_bands((5, 6), 2)),
     "band pass": lambda x: spectrum.band_pass(x, 0.1, 0.4),
 }
 
@@ -423,7 +425,7 @@ def test_other_real_types_are_computed_in_single_precision(library: str, kind: s
 @pytest.mark.parametrize("corners", ["keep", "cut"])
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_bands_partition_the_plane(size: Size, corners: Any, count: int) -> None:
-    parts, f = spectrum.bands(size, count, corners=corners), plane(size)
+    parts, f = spectrum.radial_bands(size, count, corners=corners), plane(size)
     top = f.max() if corners == "keep" else 0.5
     np.testing.assert_allclose(parts.edges, np.linspace(0, top, count + 1))
     np.testing.assert_allclose(parts.frequency, (parts.edges[1:] + parts.edges[:-1]) / 2)
@@ -447,7 +449,7 @@ def test_band_power_is_its_formula(size: Size, library: str, dtype: str, batch: 
     """Channels of an image are added, images averaged: a batch (3,) is one image of three channels."""
     grouped = noise(size, 10, 4 if len(batch) == 2 else 1, 3 if batch else 1)
     grouped *= np.linspace(0.1, 3, len(grouped))[:, None, None, None]  # which must not matter
-    parts = spectrum.bands(size, 4)
+    parts = spectrum.radial_bands(size, 4)
     shares = plain(spectrum.band_power(named(library, dtype, grouped.reshape(*batch, *size)), parts))
     power = (np.abs(np.fft.fft2(grouped)) ** 2).sum(1)
     power[:, 0, 0] = 0
@@ -461,7 +463,7 @@ def test_band_power_weighs_images_not_energy() -> None:
     size = (16, 16)
     rows, columns = np.mgrid[:16, :16]
     low, high = np.cos(2 * np.pi * columns / 16), 100 * np.cos(np.pi * rows)
-    shares = spectrum.band_power(np.stack([low, high])[:, None], spectrum.bands(size, 2))
+    shares = spectrum.band_power(np.stack([low, high])[:, None], spectrum.radial_bands(size, 2))
     np.testing.assert_allclose(shares, [0.5, 0.5], atol=1e-12)
 
 
@@ -509,6 +511,9 @@ def test_fit_is_the_closed_form(seed: int, alpha: float, rings: int, dtype: str)
     assert (low, high) == pytest.approx(
         (law.exponent - quantile * law.stderr, law.exponent + quantile * law.stderr)
     )
+    for confidence in (95, 1.0, 0.0, math.nan):
+        with pytest.raises(ValueError, match="confidence must lie between 0 and 1, got"):
+            law.interval(confidence)
 
 
 def test_the_interval_covers_as_often_as_it_says() -> None:
@@ -620,7 +625,7 @@ def cases(library: str) -> dict[str, tuple[type[Exception], str, Callable[[], An
         return named(library, "float32", np.full(shape, 0.3))
 
     nan, inf, good = image(np.nan, 2, 8, 8), image(np.inf, 8, 8), image(1, 32, 32)
-    bands = spectrum.bands((8, 8), 2)
+    bands = spectrum.radial_bands((8, 8), 2)
     unfinished, empty, constant_image = "clean or rescale", "at least one pixel", "is the image constant"
     transforms: dict[str, Callable[[Any], Any]] = {
         "radial": radial_spectrum,
@@ -658,7 +663,7 @@ def cases(library: str) -> dict[str, tuple[type[Exception], str, Callable[[], An
             table[f"band power: constant {n}"] = (
                 ValueError,
                 "remove it from the data set",
-                lambda x=flat, n=n: spectrum.band_power(x, spectrum.bands((n, n), 2)),
+                lambda x=flat, n=n: spectrum.band_power(x, spectrum.radial_bands((n, n), 2)),
             )
     mixed = named(library, "float32", np.stack([noise((8, 8)), np.full((8, 8), 0.3)])[:, None])
     return (
@@ -666,10 +671,14 @@ def cases(library: str) -> dict[str, tuple[type[Exception], str, Callable[[], An
         | {
             "band power: one constant": (ValueError, "remove it", lambda: spectrum.band_power(mixed, bands)),
             "band power: size": (ValueError, "make bands for them", lambda: spectrum.band_power(good, bands)),
-            "bands: too many": (ValueError, "ask for fewer", lambda: spectrum.bands((8, 8), 20)),
-            "bands: none": (ValueError, "at least 1", lambda: spectrum.bands((8, 8), 0)),
-            "bands: corners": (ValueError, "keep, cut", lambda: spectrum.bands((8, 8), 2, corners="drop")),  # type: ignore[arg-type]
-            "size": (ValueError, "height, width", lambda: spectrum.bands((8,), 2)),  # type: ignore[arg-type]
+            "bands: too many": (ValueError, "ask for fewer", lambda: spectrum.radial_bands((8, 8), 20)),
+            "bands: none": (ValueError, "at least 1", lambda: spectrum.radial_bands((8, 8), 0)),
+            "bands: corners": (
+                ValueError,
+                "keep, cut",
+                lambda: spectrum.radial_bands((8, 8), 2, corners="drop"),
+            ),  # type: ignore[arg-type]
+            "size": (ValueError, "height, width", lambda: spectrum.radial_bands((8,), 2)),  # type: ignore[arg-type]
             "window": (ValueError, "use one of hann", lambda: radial_spectrum(good, window="boxcar")),  # type: ignore[arg-type]
             "power: window": (
                 ValueError,
@@ -769,3 +778,43 @@ def test_the_published_form_passes_gates_too(gate: Gate, n: int) -> None:
         return Radial(np.arange(power.shape[-1]) / n, power, np.ones(power.shape[-1]))
 
     gate(published, (n, n), 1e-11)  # a cumulative sum carries the rounding of all rings before it
+
+
+# Sums over bands, and decibels
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("corners", ["keep", "cut"])
+@pytest.mark.parametrize("size", [(8, 8), (9, 12)])
+def test_sums_over_bands_are_those_of_the_full_plane(
+    size: tuple[int, int], corners: spectrum.Corners, kind: str
+) -> None:
+    parts, f = spectrum.radial_bands(size, 3, corners=corners), plane(size)
+    full = spectrum.power_spectrum(np.random.default_rng(0).normal(size=(2, 3, *size)))
+    half = full[..., : size[1] // 2 + 1]
+    edges = [*parts.edges[:-1], np.nextafter(parts.edges[-1], 1)]
+    expected = np.stack([full[..., (f >= a) & (f < b)].sum(-1) for a, b in pairwise(edges)], -1)
+    found = spectrum.band_sum(torch.from_numpy(half) if kind == "torch" else half, parts)
+    np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-13)
+    without = np.asarray(spectrum.band_sum(half, parts, zero=False))
+    np.testing.assert_allclose(without[..., 0] + full[..., 0, 0], expected[..., 0], rtol=1e-13)
+    np.testing.assert_array_equal(without[..., 1:], spectrum.band_sum(half, parts)[..., 1:])
+    np.testing.assert_array_equal(spectrum.membership(parts).sum((1, 2)), parts.count)
+
+
+def test_power_of_another_plane_has_no_bands() -> None:
+    with pytest.raises(ValueError, match=r"must end in the rFFT plane \(8, 5\)"):
+        spectrum.band_sum(np.ones((8, 8)), spectrum.radial_bands((8, 8), 2))
+
+
+def test_decibels() -> None:
+    assert spectrum.decibel(1000.0) == pytest.approx(30) and spectrum.decibel(1.0, 2.0) == pytest.approx(
+        -3.0103
+    )
+    power, reference = np.array([4.0, 0.0, 1.0, 0.0]), np.array([2.0, 1.0, 0.0, 0.0])
+    expected = [10 * math.log10(2), -math.inf, math.nan, math.nan]
+    np.testing.assert_allclose(spectrum.decibel(power, reference), expected)
+    tensors = torch.from_numpy(power), torch.from_numpy(reference)
+    np.testing.assert_allclose(spectrum.decibel(*tensors), expected)
+    level = torch.tensor([2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(spectrum.decibel, (level,))

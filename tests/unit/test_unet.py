@@ -1,9 +1,11 @@
 """The U-Net and preconditioning per frequency: shapes, seeds, the Wiener denoiser, EDM's scalars, errors."""
 
+from dataclasses import asdict
 from typing import get_args
 
 import pytest
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from test_process import CLEAR, FAMILIES, families, power_law_spectrum
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ from fans.diffusion import Prediction, filtered, sampling
 from fans.diffusion.losses import residual_power
 from fans.diffusion.preconditioning import Preconditioned, preconditioning
 from fans.diffusion.wiener import WienerDenoiser
-from fans.networks import Preset, UNet, UNetConfig, preset
+from fans.networks import Preset, UNet, UNetConfig, WaveletUNet, WaveletUNetConfig, preset
 
 SIZE = (8, 8)
 TINY = UNetConfig(widths=(4, 8), groups=4)
@@ -43,10 +45,10 @@ def awake(network: UNet) -> UNet:
 def test_presets_have_the_stated_sizes() -> None:
     assert get_args(Preset) == ("cpu", "paper")
     count = sum(p.numel() for p in UNet(preset("cpu")).parameters())
-    assert 0.26e6 < count < 0.27e6
+    assert 0.28e6 < count < 0.29e6
     with torch.device("meta"):
         count = sum(p.numel() for p in UNet(preset("paper")).parameters())
-    assert 35.6e6 < count < 35.8e6
+    assert 38.2e6 < count < 38.4e6
     assert preset("cpu", channels=3).channels == 3
 
 
@@ -73,6 +75,57 @@ def test_an_untrained_network_predicts_zero_and_depends_on_its_seed_only() -> No
     assert not torch.equal(weights[0], weights[2])
 
 
+def time_effects(network: UNet, size: int = 16) -> dict[str, float]:
+    """Relative change of each residual block's output from t = 1 to t = 1000, for the same features."""
+    t, blocks, seen = torch.tensor([1, 1000]), network.blocks, {}
+    residual = {name: part for name, part in blocks.named_modules() if isinstance(part, ResnetBlock2D)}
+    hooks = [
+        part.register_forward_hook(lambda module, args, output, name=name: seen.update({name: args[0]}))
+        for name, part in residual.items()
+    ]
+    with torch.no_grad():
+        network(noise(1, network.config.channels, size, size), t[:1])
+        for hook in hooks:
+            hook.remove()
+        embedded = blocks.time_embedding(blocks.time_proj(t))
+        outputs = {name: part(seen[name].expand(2, -1, -1, -1), embedded) for name, part in residual.items()}
+    return {name: float((y[1] - y[0]).norm() / y[0].norm()) for name, y in outputs.items()}
+
+
+# Widths and groups of the presets, of the students and of the published experiments.
+SIZES = {
+    "cpu": preset("cpu"),
+    "paper": preset("paper"),
+    "small": UNetConfig(widths=(8, 8, 8), groups=4),
+    "middle": UNetConfig(widths=(8, 16, 16), groups=4),
+    "large": UNetConfig(widths=(16, 32, 32), groups=4),
+    "pixels": UNetConfig(widths=(8, 16, 16), groups=8),
+    "Lite": UNetConfig(channels=3, widths=(64, 128, 192, 256), layers=2, attention=(1, 2, 3), groups=32),
+    "smoke": UNetConfig(widths=(8, 8, 8), groups=8),
+}
+
+
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+@pytest.mark.parametrize("name", SIZES)
+def test_every_block_depends_on_time(name: str, gated: bool) -> None:
+    """By more than 0.001 with initial weights: measured are 0.016 to 0.08, and rounding makes 1e-7 of it."""
+    config = SIZES[name]
+    network = WaveletUNet(WaveletUNetConfig(**asdict(config))) if gated else UNet(config)
+    effects = time_effects(network)
+    expected = len(config.widths) * (2 * config.layers + 1) + 2  # down, up, and two at the bottom
+    assert len(effects) == expected
+    assert min(effects.values()) > 1e-3, effects
+
+
+@pytest.mark.parametrize("widths", [(8, 8, 8), (8, 16, 16)])
+def test_a_norm_of_single_channels_removes_the_time_added_before_it(widths: tuple[int, ...]) -> None:
+    """The control of the test above: two orders of magnitude below its margin there, and half of it seen."""
+    effects = time_effects(UNet(UNetConfig(widths=widths, groups=8, time_scale_shift="default")))
+    blind = [effect for effect in effects.values() if effect < 1e-5]
+    assert len(blind) == len(effects) if widths == (8, 8, 8) else len(effects) > len(blind) > 0
+    assert effects["down_blocks.0.resnets.0"] < 1e-5
+
+
 def test_it_is_a_denoiser_for_the_sampler() -> None:
     white = diffusion.white(size=SIZE)
     images = sampling.sample(
@@ -96,6 +149,7 @@ def test_it_is_a_denoiser_for_the_sampler() -> None:
         ({"attention": (3,)}, "levels are 0 to 2"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"channels": "RGB"}, "channels='RGB': must be int"),
+        ({"time_scale_shift": "group"}, "use one of scale_shift, default"),
     ],
 )
 def test_sizes_that_do_not_work_are_refused(options: dict[str, object], message: str) -> None:

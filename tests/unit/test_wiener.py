@@ -10,6 +10,7 @@ from torch import Tensor
 from fans import diffusion
 from fans.diffusion import grids, schedules, wiener
 from fans.diffusion.samplers import Eta, SamplerName
+from fans.spectrum import decibel
 
 GENERIC = [
     name for name in FAMILIES if name not in ("article", "code")
@@ -21,7 +22,7 @@ def relative(found: Tensor, wanted: Tensor) -> float:
 
 
 def worst(found: Tensor, wanted: Tensor) -> float:
-    return float(wiener.decibel(found, wanted).abs().max())
+    return float(decibel(found, wanted).abs().max())
 
 
 # Exact spectra
@@ -179,7 +180,7 @@ def test_cost_of_the_practical_prior() -> None:
     )
     cost = wiener.prior_cost(diffusion.white(size=size, schedule=early), C, timesteps=grid)
     a, s = early(torch.tensor(1000.0, dtype=torch.float64))
-    torch.testing.assert_close(cost, wiener.decibel(s**2 + 0 * C, a**2 * C + s**2))
+    torch.testing.assert_close(cost, decibel(s**2 + 0 * C, a**2 * C + s**2))
     forgotten = wiener.prior_cost(
         diffusion.white(size=size, schedule=early), C, timesteps=range(1000, -1, -1), sampler="ancestral"
     )
@@ -277,7 +278,7 @@ def test_denoiser_predicts_what_it_is_asked_for(prediction: diffusion.Prediction
 
 @pytest.fixture(scope="module")
 def flow() -> dict[str, Tensor]:
-    return wiener.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), churn=0.0)
+    return diffusion.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), churn=0.0)
 
 
 def test_repaired_fans_is_right(flow: dict[str, Tensor]) -> None:
@@ -300,20 +301,20 @@ def test_missing_velocity_term(flow: dict[str, Tensor]) -> None:
     # 0.6 dB with gamma = 1, 3.1 dB with gamma = 4 if only the prior is repaired; more with the guardrail too
     assert float(flow["without prior"].abs().max()) == pytest.approx(0.5, abs=0.1)
     assert float(flow["only velocity"].abs().max()) == pytest.approx(2.7, abs=0.1)
-    steep = wiener.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), churn=0.0, gamma=4.0)
+    steep = diffusion.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), churn=0.0, gamma=4.0)
     assert float(steep["without prior"].abs().max()) == pytest.approx(3.0, abs=0.15)
     assert float(steep["repaired"].abs().max()) < 0.025
 
 
 def test_noise_without_score_inflates_power() -> None:
-    errors = wiener.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), churn=0.5)
+    errors = diffusion.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), churn=0.5)
     assert float(errors["only score"].max()) == pytest.approx(4.2, abs=0.15)
     assert float(errors["only score"].min()) > 0.5
     assert float(errors["repaired"].abs().max()) < 0.025
 
 
 def test_double_sigma_loses_18_dB() -> None:
-    errors = wiener.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), release="code")
+    errors = diffusion.fault_errors(power_law_spectrum((64, 64)), size=(64, 64), release="code")
     assert float(errors["published"].median()) == pytest.approx(-18.4, abs=0.1)
     assert (errors["published"] < -13).all()
     assert float(errors["without double_sigma"].abs().max()) < 0.25
@@ -325,11 +326,11 @@ def test_double_sigma_loses_18_dB() -> None:
 def test_equal_band_power_is_not_white() -> None:
     # the levels that the article's 8 bands get in its guardrail; reported as +9.5 ... -1.5 dB after its
     # normalisation, with a draw that halves the power of the self-conjugate columns
-    from fans.spectrum import bands
+    from fans.spectrum import radial_bands
 
     C = power_law_spectrum((64, 64))
     built = diffusion.fans_as_published(C, size=(64, 64), timesteps=10)
-    rings = bands((64, 64), 8, corners="cut")
+    rings = radial_bands((64, 64), 8, corners="cut")
     level = torch.stack([built.noise(10)[torch.from_numpy(rings.index == b)][0] for b in range(8)])
     assert (20 * level.log10()).tolist() == pytest.approx([9.5, 5.3, 3.2, 1.7, 0.6, 0.0, -0.9, -1.5], abs=1.1)
 

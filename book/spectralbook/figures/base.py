@@ -109,7 +109,14 @@ def pictures(
         titles: one line each.
         columns: pictures in a row; all of them unless given.
         limits: values shown black and white; None stretches each picture to its own range.
+
+    Raises:
+        ValueError: no images, or not one title for each.
     """
+    if not len(images) or len(titles) != len(images):
+        raise ValueError(
+            f"{len(images)} images and {len(titles)} titles: give at least one, and a title for each"
+        )
     columns = columns or len(images)
     rows = -(-len(images) // columns)
     size = (6.2, 6.2 / columns * rows + 0.35 * rows)

@@ -7,7 +7,7 @@ of exponent A, ``faults-NAME`` prices the faults of the released code.
 from dataclasses import replace
 from itertools import product
 
-from fans.experiments.catalogue.sources import CELEBA, SOURCES
+from fans.experiments.catalogue.sources import CELEBA, SOURCES, as_published
 from fans.experiments.config import Data, Options
 from fans.experiments.kinds.denoising import Arm, Denoising
 from fans.experiments.registry import register
@@ -94,9 +94,7 @@ def _paper(
 # spare if 40 000 are for training. Of larger originals there are as many crops as one wants.
 _CIFAR = {"column": "img", "hub_split": {"train": "train[:40000]", "test": "train[40000:]+test"}}
 register(
-    *map(_compared, SOURCES),
-    *map(_terms, range(4)),
-    _faults("pltb"),
+    *map(as_published, (*map(_compared, SOURCES), *map(_terms, range(4)), _faults("pltb"))),
 )
 register(
     _paper(

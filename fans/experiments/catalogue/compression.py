@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fans.experiments.catalogue.sources import CELEBA, SOURCES
+from fans.experiments.catalogue.sources import CELEBA, SOURCES, as_published
 from fans.experiments.config import Data
 from fans.experiments.kinds.compression import TEACHER, Compression, Student
 from fans.experiments.registry import register
@@ -139,11 +139,12 @@ def published(name: str, data: Data) -> tuple[Compression, Compression]:
 
 # Photographs and grass also tell what time brings, and have the rivals.
 _BUDGETS = {"photographs": (200, 800), "grass": (200, 800), "pltb": (800,), "rings": (800,)}
-register(
+_TRAINED = (
     *(capacity(name, SOURCES[name], budgets=budgets) for name, budgets in _BUDGETS.items()),
     *(distillation(name, SOURCES[name], rivals=len(budgets) > 1) for name, budgets in _BUDGETS.items()),
     strength("photographs", SOURCES["photographs"], mean=7.6),
     strength("grass", SOURCES["grass"], mean=3.2),
     *patient("photographs", SOURCES["photographs"]),
 )
+register(*map(as_published, _TRAINED))
 register(*published("celeba", CELEBA), scale="gpu")

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fans.diffusion import SpectralProcess
 from fans.experiments import results
 from fans.experiments.data import Images
-from fans.experiments.kinds.denoiser_measures import Denoiser
+from fans.experiments.kinds.denoiser_measures import TrainedDenoiser
 from fans.experiments.kinds.denoising import SMOKE_LEVELS, Arm, Denoising, DenoisingRun
 from fans.experiments.registry import kind
 from fans.experiments.run import Measure
@@ -182,7 +182,7 @@ class StudentRun(DenoisingRun):
         return [*found, *(Measure(*place, name, value, unit=unit) for name, value, unit in costs)], shown
 
 
-def _costs(denoiser: Denoiser, history: Sequence[Record]) -> Iterator[tuple[str, float, str]]:
+def _costs(denoiser: TrainedDenoiser, history: Sequence[Record]) -> Iterator[tuple[str, float, str]]:
     """Size of the network, work of an evaluation, time of a training step."""
     yield "parameters", sum(p.numel() for p in denoiser.network.parameters()), ""
     image = denoiser.images.train[:1].to(denoiser.device)

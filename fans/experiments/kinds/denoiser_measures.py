@@ -18,7 +18,7 @@ CHUNK = 512  # images drawn at once
 
 
 @dataclass(frozen=True)
-class Denoiser:
+class TrainedDenoiser:
     """A network, and all that its judges need to know of it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Denoiser:
         return next(self.network.parameters()).device
 
 
-def likelihood(denoiser: Denoiser) -> list[tuple[str, float, float | None, float | None]]:
+def likelihood(denoiser: TrainedDenoiser) -> list[tuple[str, float, float | None, float | None]]:
     """The bound, with two standard errors, and its share per band; none where it does not exist."""
     if len(denoiser.process.check()):
         return []
@@ -64,7 +64,7 @@ def likelihood(denoiser: Denoiser) -> list[tuple[str, float, float | None, float
     return [("bound", found.value, *ends), *((f"bound {b}", share, None, None) for b, share in shares)]
 
 
-def draw(denoiser: Denoiser, steps: int) -> tuple[Tensor, list[tuple[str, float]]]:
+def draw(denoiser: TrainedDenoiser, steps: int) -> tuple[Tensor, list[tuple[str, float]]]:
     """Samples on the CPU, and the terms of their spectrum's error in each band."""
     process, network, images = denoiser.process, denoiser.network, denoiser.images
     channels = images.train.shape[1]

@@ -13,7 +13,7 @@ from fans.diffusion.losses import Loss
 from fans.diffusion.preconditioning import Preconditioned
 from fans.experiments.config import Experiment, Options
 from fans.experiments.data import Images
-from fans.experiments.kinds.denoiser_measures import Denoiser, draw, likelihood
+from fans.experiments.kinds.denoiser_measures import TrainedDenoiser, draw, likelihood
 from fans.experiments.kinds.samples import BANDS, evaluated
 from fans.experiments.registry import kind
 from fans.experiments.run import SHOWN, Measure, Run
@@ -64,10 +64,11 @@ class Denoising(Experiment):
     """Diffusion models, one noising process and network per arm.
 
     Attributes:
-        widths: of the U-Net, as the next three (``fans.networks.UNetConfig``).
+        widths: of the U-Net, as the next four (``fans.networks.UNetConfig``).
         layers: of the U-Net.
         attention: of the U-Net.
         groups: of the U-Net.
+        time_scale_shift: of the U-Net.
         timesteps: T.
         sampler_steps: numbers of steps of the sampler that each budget is judged with.
         grid_steps: training steps for each point of a grid.
@@ -78,6 +79,7 @@ class Denoising(Experiment):
     layers: int = 1
     attention: tuple[int, ...] = ()
     groups: int = 8
+    time_scale_shift: Literal["scale_shift", "default"] = "scale_shift"
     timesteps: int = 1000
     sampler_steps: tuple[int, ...] = (50,)
     grid_steps: int = 150
@@ -108,6 +110,7 @@ class Denoising(Experiment):
             layers=self.layers,
             attention=self.attention if attention else (),
             groups=self.groups,
+            time_scale_shift=self.time_scale_shift,
         )
 
 
@@ -190,10 +193,10 @@ class DenoisingRun(Run):
             accelerator=accelerator,
         )
 
-    def trained(self, trainer: Trainer, images: Images) -> Denoiser:
+    def trained(self, trainer: Trainer, images: Images) -> TrainedDenoiser:
         """The averaged network as it is now, on the device that it runs on."""
         process = trainer.process
-        return Denoiser(
+        return TrainedDenoiser(
             process,
             trainer.denoiser().to(trainer.accelerator.device),
             images,
@@ -207,7 +210,7 @@ class DenoisingRun(Run):
         """Likelihood, samples, and what their errors are made of; and some of the samples."""
         return self.measured(self.trained(course, images), budget)
 
-    def measured(self, denoiser: Denoiser, budget: int) -> tuple[list[Measure], Tensor]:
+    def measured(self, denoiser: TrainedDenoiser, budget: int) -> tuple[list[Measure], Tensor]:
         """The same of a network, whoever trained it."""
         place, images = (self.arm.name, self.seed, budget), denoiser.images
         found = [

@@ -13,7 +13,7 @@ from fans.experiments.kinds.test_beds import Bed, BedArm, critic_settings, recov
 from fans.experiments.registry import kind
 from fans.experiments.run import SHOWN, Measure, Run
 from fans.metrics.reconstruction import recovery
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 from fans.training.adversarial import Adversarial, AdversarialConfig, Pictures
 
 
@@ -45,6 +45,6 @@ class DiscriminatorRun(Run):
         """Errors of the averaged images."""
         size = self.experiment.data.size
         x = course.averaged()(torch.arange(len(images.train), device=course.device)).cpu()
-        found = recovery(x, images.train, bands((size, size), BANDS))
+        found = recovery(x, images.train, radial_bands((size, size), BANDS))
         rows = recovered(found, images, (self.arm.name, self.seed, budget, None))
         return rows, images.restored(x[:SHOWN])

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from fans.detection import Features, detect
+from fans.detection import DetectorFeatures, detect
 from fans.experiments.data import Images
 from fans.experiments.kinds.samples import SAMPLING_SEED, evaluated
 from fans.experiments.kinds.test_beds import Bed, BedArm, critic_settings, settings
@@ -21,7 +21,7 @@ from fans.training.streams import noise
 
 TRANSLATION_SEED = 2000  # of the codes whose images the translation is fitted to, plus the seed of the run
 TRANSLATION_SAMPLES = 1024
-DETECTED: tuple[Features, ...] = ("spectrum", "fit")
+DETECTED: tuple[DetectorFeatures, ...] = ("spectrum", "fit")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class GanRun(Run):
         rows = evaluated(place, x, images, self.experiment.features)
         generated, real = images.restored(x), images.restored(images.test)
         for features in DETECTED:
-            row = detect(real, generated, features=features, distortions={})[0]
+            row = detect(generated=generated, real=real, features=features, distortions={})[0]
             name = f"detection by {features}"
             rows.append(Measure(*place, name, row.value, row.low, row.high, row.floor, row.unit))
         peaks = (nyquist_excess(few, real) for few in (generated, images.restored(images.validate)))

@@ -19,7 +19,7 @@ from fans.filters import Upsampling
 from fans.metrics.reconstruction import Recovery, recovery
 from fans.networks.gan import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, Pooling
 from fans.networks.gan_remedies import Carrier, DualDiscriminator, FrequencyShifted, SpectralDiscriminator
-from fans.spectrum import bands
+from fans.spectrum import radial_bands
 from fans.training.generator import Penalty
 
 Critic = Literal["spatial", "dual", "detached"]
@@ -139,14 +139,14 @@ def critic_settings(experiment: Bed) -> dict[str, Any]:
 
 def band_names(size: int) -> list[str]:
     """Ends of the bands, cycles per pixel, as ``fans.metrics.evaluation`` writes them."""
-    edges = bands((size, size), BANDS).edges
+    edges = radial_bands((size, size), BANDS).edges
     return [f"{a:.2f}-{b:.2f}" for a, b in pairwise(edges)]
 
 
 def recovered(found: Recovery, images: Images, place: Place) -> list[Measure]:
     """Every number of a recovery of the training images, with what rounding to 8 bits leaves as its floor."""
     size = images.train.shape[-1]
-    floor = recovery(quantised(images), images.train, bands((size, size), BANDS))
+    floor = recovery(quantised(images), images.train, radial_bands((size, size), BANDS))
     names = band_names(size)
     errors = zip(names, found.error, floor.error, strict=True)
     powers = zip(names, found.power, floor.power, strict=True)
