@@ -18,6 +18,7 @@ def test_ledger_names_known_sources_and_a_chapter() -> None:
             "this book",
             "Align Your Steps",
             "Beta Sampling",
+            "adapter study",
         }
         assert claim.chapter.startswith("notebooks/")
 

@@ -86,6 +86,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         {title: dict.fromkeys(NAMES, (0.8, 0.7, 0.8 + 0.2 * d.law.r2)) for title in ("spectrum", "tail fit")},
         floors=dict.fromkeys(("spectrum", "tail fit"), d.gain[:4]),
     ),
+    "adapter_view": lambda d: figures.adapter_view(
+        d.power, d.power / 2, d.power[:4], {"A": float(d.gain[9]), "B": 0.5}, most=1.0
+    ),
     "against_law": lambda d: figures.against_law(
         {name: (float(d.gain[9]), d.gain[:7], d.gain[:7] / 20) for name in NAMES[:3]},
         xlabel="layer of this size",
@@ -239,6 +242,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         title="no Markov chain",
     ),
     "shares_and_densities": lambda d: figures.shares_and_densities(dict.fromkeys(NAMES, d.shares), BANDS),
+    "singular_spectra": lambda d: figures.singular_spectra(
+        dict.fromkeys(NAMES, (d.power, d.power / 2, d.power[:4]))
+    ),
     "spectrum_beside": lambda d: figures.spectrum_beside(d.images[0], d.plane),
     "step_series": lambda d: figures.step_series(
         d.unit, {"step": d.wave, "1 term": 2 * d.wave, "9 terms": d.unit}, 1 / (1 + d.unit[:9])
@@ -248,6 +254,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     ),
     "time_maps": lambda d: figures.time_maps(
         {"white noise": d.maps[0], "edge": d.maps[1]}, d.f, label="SNR (dB)"
+    ),
+    "trainings": lambda d: figures.trainings(
+        {name: (d.power[None, :20] * (i + 1), d.power[None, :20]) for i, name in enumerate(NAMES)}
     ),
     "upsampling_view": lambda d: figures.upsampling_view(
         d.images[:2, 0], {"wanted": d.radial, "bilinear": d.radial}, title="bilinear, data with power 1/f^3"

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, with a wine red instead of the yellow; the c
 apart. Curves carry their names.
 """
 
+from spectralbook.figures.adapters import adapter_view, singular_spectra, trainings
 from spectralbook.figures.base import COLOURS, STYLE, curves, pictures, styled
 from spectralbook.figures.beds import accuracies, missing_and_added, remedies
 from spectralbook.figures.diffusion import (
@@ -54,6 +55,7 @@ __all__ = [
     "COLOURS",
     "STYLE",
     "accuracies",
+    "adapter_view",
     "against_law",
     "aliasing",
     "arc_fraction",
@@ -92,11 +94,13 @@ __all__ = [
     "scheduler_map",
     "shaping_view",
     "shares_and_densities",
+    "singular_spectra",
     "spectrum_beside",
     "step_series",
     "styled",
     "subbands",
     "time_maps",
+    "trainings",
     "upsampling_view",
     "which_term",
 ]
