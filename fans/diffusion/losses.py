@@ -184,7 +184,7 @@ def residual_power(process: SpectralProcess, spectrum: Spectrum, t: Timestep, ki
     >>> round(left.mean().item(), 6)
     0.5
     """
-    a, s = process.levels(as_time(t, process.timesteps, noisy=True))
+    a, s = process.at(as_time(t, process.timesteps, noisy=True))
     return residual(a, s, *mixture(a, s, kind, process.size), as_spectrum(spectrum, process.size))
 
 
@@ -225,7 +225,7 @@ def noised(
     time = as_time(t, process.timesteps, noisy=True)
     for label, x in (("x_0", x_0), ("epsilon", epsilon)):
         check_images(label, x, process.size, time)
-    a, s = process.levels(time, device=x_0.device)
+    a, s = process.at(time, device=x_0.device)
     levels = (a, s, *mixture(a, s, kind, process.size))
     image, noise = at_least_single(x_0), at_least_single(epsilon)
     a, s, c, d = (like(level, image) for level in levels)

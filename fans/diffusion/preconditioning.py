@@ -95,7 +95,7 @@ def preconditioning(
     process: SpectralProcess, spectrum: Spectrum, t: Timestep, kind: Prediction
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``c_in, c_skip, c_out`` of ``Preconditioned``, float64 ``(*t.shape, H, W//2 + 1)``; t > 0."""
-    a, s = process.levels(as_time(t, process.timesteps, noisy=True))
+    a, s = process.at(as_time(t, process.timesteps, noisy=True))
     return coefficients(a, s, *mixture(a, s, kind, process.size), as_spectrum(spectrum, process.size))
 
 
