@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-__all__ = ["ANSWER", "LENGTH", "PATCHES", "VOCABULARY", "Scenes", "Split", "Task", "draw"]
+__all__ = ["ANSWER", "LENGTH", "PATCHES", "VOCABULARY", "SceneSplit", "Scenes", "Task", "draw"]
 
 Task = Literal["first", "shifted"]
-Split = Literal["train", "test", "held-out"]
+SceneSplit = Literal["train", "test", "held-out"]
 
 SHAPES = ("square", "disc", "cross", "triangle")
 COLOURS = ("red", "yellow", "green", "cyan", "blue", "magenta")
@@ -58,7 +58,9 @@ class Scenes(NamedTuple):
         return torch.cat([torch.full_like(self.words[:, :PROMPT], -100), answer.masked_fill(ended, -100)], 1)
 
 
-def draw(count: int, generator: torch.Generator, *, task: Task = "first", split: Split = "train") -> Scenes:
+def draw(
+    count: int, generator: torch.Generator, *, task: Task = "first", split: SceneSplit = "train"
+) -> Scenes:
     """Draw pictures with an instruction each.
 
     Args:
@@ -74,7 +76,7 @@ def draw(count: int, generator: torch.Generator, *, task: Task = "first", split:
     >>> scenes.pictures.shape, scenes.words.shape
     (torch.Size([2, 3, 24, 24]), torch.Size([2, 18]))
     """
-    for name, given, known in (("task", task, get_args(Task)), ("split", split, get_args(Split))):
+    for name, given, known in (("task", task, get_args(Task)), ("split", split, get_args(SceneSplit))):
         if given not in known:
             raise ValueError(f"{name}={given!r}: must be one of {', '.join(known)}")
     allowed = _pairs() if task == "first" and split != "held-out" else _pairs(held_out=split == "held-out")

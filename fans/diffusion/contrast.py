@@ -42,7 +42,7 @@ from fans.diffusion.samplers import Sampler, SamplerLike, resolve
 from fans.diffusion.wiener import sampled_spectrum
 from fans.spectrum import multiplicity
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 NO_SIGNAL = 1e-9  # level below which x_t says nothing
 BISECTIONS = 60  # from +-40 to rounding
@@ -57,7 +57,7 @@ class SampledContrast:
         power: mean power of the images over the data's.
     """
 
-    shares: Array
+    shares: Floats
     power: float
 
 
@@ -81,7 +81,7 @@ def share_changes(
     *,
     timesteps: Sequence[int] | Tensor,
     nodes: int = 4000,
-) -> Array:
+) -> Floats:
     """``dS_j``: growth of the share of contrasts up to j, to first order in the steps of DDIM; (K - 1,).
 
     Args:
@@ -165,13 +165,13 @@ def sampled_contrast(
     def levels(t: int) -> tuple[float, float]:
         return signal[t], noise[t]
 
-    def posterior(x: Array, t: int) -> Array:
+    def posterior(x: Floats, t: int) -> Floats:
         a, s = levels(t)
         power = a**2 * c + s**2
         odds = np.log(p) - count / 2 * (x[:, None] ** 2 / power + np.log(power))
         return np.asarray(softmax(odds, 1))
 
-    def estimate(x: Array, t: int) -> Array:
+    def estimate(x: Floats, t: int) -> Floats:
         a, s = levels(t)
         return np.asarray(posterior(x, t) @ (a * c / (a**2 * c + s**2))) * x
 
@@ -254,7 +254,7 @@ def contrast_step(
     return x_s
 
 
-def _classes(contrasts: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array]:
+def _classes(contrasts: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats]:
     """Contrasts in ascending order and their probabilities."""
     c = np.asarray(contrasts, dtype=np.float64)
     p = np.ones_like(c) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -265,7 +265,7 @@ def _classes(contrasts: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Ar
     return c, p / p.sum()
 
 
-def _quantile(lam: Array, c: Array, p: Array, below: float) -> Array:
+def _quantile(lam: Floats, c: Floats, p: Floats, below: float) -> Floats:
     """tau with a share ``below`` of the mixture of N(lambda c, 1) under it, for each lambda; by bisection."""
     low, high = lam * c[0] - 40, lam * c[-1] + 40
     for _ in range(BISECTIONS):
@@ -304,11 +304,11 @@ def _follow(
     sampler: Sampler,
     process: SpectralProcess,
     grid: Tensor,
-    x: Array,
-    estimate: Callable[[Array, int], Array],
-) -> list[Array]:
+    x: Floats,
+    estimate: Callable[[Floats, int], Floats],
+) -> list[Floats]:
     """All states of a plan."""
-    states, estimates = [x], list[Array]()
+    states, estimates = [x], list[Floats]()
     for stages in sampler.plan(process, grid):
         if stages.noise is not None and bool((stages.noise > 0).any()):
             raise ValueError(f"{sampler} adds noise: choose a sampler that does not, such as 'ddim'")
@@ -320,7 +320,9 @@ def _follow(
     return states[::-1]
 
 
-def _flow(x: Array, x_0: Array, here: tuple[float, float], there: tuple[float, float], mean: float) -> Array:
+def _flow(
+    x: Floats, x_0: Floats, here: tuple[float, float], there: tuple[float, float], mean: float
+) -> Floats:
     """The exact flow of the contrast whose Wiener filter makes x_0 of x; without signal, of the mean."""
     (a, s), (b, r) = here, there
     gain = x_0 / x

@@ -286,13 +286,13 @@ class SpectralProcess:
         ``a_t noise - sigma x_0`` with the standard deviation sigma of the coloured noise, so that scalars
         turn it into an image; ``score`` is ``-eps / s_t``.
         """
-        return mixture(*self.at(as_time(t, self.timesteps, noisy=True)), kind, self.size)
+        return prediction_parts(*self.at(as_time(t, self.timesteps, noisy=True)), kind, self.size)
 
     def target(self, x_0: Tensor, epsilon: Tensor, t: Timestep, kind: Prediction) -> Tensor:
         """What a network should predict at ``x_t = add_noise(x_0, epsilon, t)``, t > 0."""
         time = as_time(t, self.timesteps, noisy=True)
         self._check_images(time, x_0=x_0, epsilon=epsilon)
-        c, d = mixture(*self.at(time, device=x_0.device), kind, self.size)
+        c, d = prediction_parts(*self.at(time, device=x_0.device), kind, self.size)
         return filtered(x_0, c) + filtered(epsilon, d)
 
     def inversion(self, t: Timestep, kind: Prediction) -> tuple[Tensor, Tensor]:
@@ -304,7 +304,7 @@ class SpectralProcess:
             ValueError: where the prediction says next to nothing about the image (epsilon if ``a_t < 1e-6``).
         """
         a, s = self.at(as_time(t, self.timesteps, noisy=True))
-        f, g = inversion(a, s, *mixture(a, s, kind, self.size))
+        f, g = inversion(a, s, *prediction_parts(a, s, kind, self.size))
         if not (f.abs() < 1e6).all():  # rounding of x_t, so amplified, would drown the image
             raise ValueError(
                 f"{kind!r} does not determine the image where process {self.name!r} has no signal left:"
@@ -379,7 +379,7 @@ def _rises(ratio: Tensor) -> Tensor:
     return ratio > 1 + 1e-9  # rounding of equal ratios is no rise
 
 
-def mixture(a: Tensor, s: Tensor, kind: Prediction, size: Size) -> tuple[Tensor, Tensor]:
+def prediction_parts(a: Tensor, s: Tensor, kind: Prediction, size: Size) -> tuple[Tensor, Tensor]:
     """``SpectralProcess.mixture`` from levels.
 
     Raises:

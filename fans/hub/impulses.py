@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Draw = Callable[[torch.Size], Tensor]
+NoiseDraw = Callable[[torch.Size], Tensor]
 Increment = Callable[[torch.Size, float, float], Tensor]
 
 

@@ -211,7 +211,7 @@ def simulate(
     network: Network = "denoiser",
     **options: Any,
 ) -> Tensor:
-    """Draw images with the same scheduler and network; their mean power is what ``scan`` says.
+    """NoiseDraw images with the same scheduler and network; their mean power is what ``scan`` says.
 
     Args:
         scheduler, steps, network, options: as for ``scan``.

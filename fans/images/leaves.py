@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fans._validation import known, number, whole
 from fans.images.request import Request
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 LEAVES = 64  # laid at once
 
@@ -38,11 +38,11 @@ def dead_leaves(
     smallest = number("the smaller of radii", radii[0], low=0.25, high=1e4)
     largest = number("the larger of radii", radii[1], low=1.01 * smallest, high=1e4)
 
-    def draw(rng: np.random.Generator) -> Array:
+    def draw(rng: np.random.Generator) -> Floats:
         points = request.size * oversampling
         fine = _laid(rng, request.size, points, channels, smallest, largest)
         blocks = fine.reshape(channels, request.size, oversampling, request.size, oversampling)
-        pixels: Array = blocks.mean((2, 4))
+        pixels: Floats = blocks.mean((2, 4))
         return pixels
 
     return request.stack(draw)
@@ -50,7 +50,7 @@ def dead_leaves(
 
 def _laid(
     rng: np.random.Generator, size: int, points: int, channels: int, smallest: float, largest: float
-) -> Array:
+) -> Floats:
     """The colour seen at each point of a square grid, (channels, points^2)."""
     axis = (np.arange(points) + 0.5) * (size / points)
     y, x = (grid.ravel() for grid in np.meshgrid(axis, axis, indexing="ij"))
@@ -69,7 +69,7 @@ def _laid(
     return seen
 
 
-def _radii(rng: np.random.Generator, size: int, smallest: float, largest: float) -> Array:
+def _radii(rng: np.random.Generator, size: int, smallest: float, largest: float) -> Floats:
     """Radii of the leaves that meet the frame: density ~ r^-3 (size + 2 r)^2, three power laws."""
     inverse = np.array([1 / smallest, 1 / largest])
     share = np.array(
@@ -86,5 +86,5 @@ def _radii(rng: np.random.Generator, size: int, smallest: float, largest: float)
         1 / (inverse[0] - u * (inverse[0] - inverse[1])),
         smallest * (largest / smallest) ** u,
     ]
-    radii: Array = np.choose(kind, by_law)
+    radii: Floats = np.choose(kind, by_law)
     return radii
