@@ -205,7 +205,7 @@ def test_what_cannot_be_registered_is_refused() -> None:
     experiments.register(MEANS, MEANS)
     with pytest.raises(ValueError, match="another experiment is called 'means' at scale 'cpu': choose"):
         experiments.register(replace(MEANS, seeds=1))
-    with pytest.raises(ValueError, match="scale must be one of 'cpu', 'gpu', got 'smoke'"):
+    with pytest.raises(ValueError, match="unknown scale 'smoke': use one of cpu, gpu"):
         experiments.register(MEANS, scale="smoke")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="'odd' is a Experiment: kinds that run are Denoising"):
         experiments.register(Experiment("odd", MEANS.data, MEANS.arms))
