@@ -85,7 +85,9 @@ class Run(ABC):
     """An arm with a seed; each kind of experiment has a class of its own.
 
     Attributes:
-        experiment, arm, seed: which one.
+        experiment: which one.
+        arm: of the experiment.
+        seed: of the arm.
         options: of the arm, which validation may have chosen.
         home: folder of all results, for runs that build on those of another experiment; None in the smoke
             form, which builds on nothing.
