@@ -101,16 +101,20 @@ class Sparse(Plain):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_signal_saves_at_the_next_step_and_exits_with_its_own_code(tmp_path: Path, name: str) -> None:
-    number, before = getattr(signal, name), signal.getsignal(getattr(signal, name))
+    number = getattr(signal, name)
+    outside = signal.signal(number, signal.SIG_DFL)  # ignored where tests run under nohup
 
     def interrupt(record: Record) -> None:
         if record["step"] == 4:
             signal.raise_signal(number)
 
-    with pytest.raises(SystemExit) as ended:
-        trainer(tmp_path / "one").run(on_record=interrupt)
-    assert ended.value.code == EXIT_CODE == 75
-    assert signal.getsignal(number) == before
+    try:
+        with pytest.raises(SystemExit) as ended:
+            trainer(tmp_path / "one").run(on_record=interrupt)
+        assert ended.value.code == EXIT_CODE == 75
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, outside)
     found = checkpoints.newest(tmp_path / "one")
     assert found is not None and found.name == "step-00000004"  # save_every is 6: nothing else saved it
     trainer(tmp_path / "one").run()
