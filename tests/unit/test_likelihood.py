@@ -432,6 +432,19 @@ def test_few_points_are_enough_for_every_schedule(
     assert found.value == pytest.approx((2 - 1 - log(2)) / 2, rel=off)
 
 
+def test_the_stated_number_of_points_is_taken_unless_another_is_given() -> None:
+    white, seen, x = diffusion.white(size=SIZE), [], gaussian(2)
+
+    def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
+        seen.append(int(t[0]))
+        return 0 * x_t
+
+    found = bound(white, denoiser, x, C, generator=torch.Generator().manual_seed(1))
+    equal, ratio = np.linspace(1, 1000, 20), np.logspace(0, 3, 20)
+    assert seen == sorted({round(t) for t in (*equal, *ratio)})
+    assert found.bands.shape == (8,)
+
+
 def test_points_are_timesteps_at_most() -> None:
     built, seen = member("white"), []
 
