@@ -221,7 +221,7 @@ def test_filters_belong_together(name: str) -> None:
 
 
 def test_filters_are_zero_where_nothing_is_known() -> None:
-    """Without power in x_t there is nothing to estimate from, and no 0 / 0; other coefficients are as ever."""
+    """Without power in x_t there is nothing to estimate from, and no 0 / 0."""
     white, C = diffusion.white(size=(4, 4)), torch.ones(4, 3, dtype=torch.float64)
     C[1, 1] = 0
     for found in (wiener.reconstruction_filter(white, C, 0), wiener.denoised_spectrum(white, C, 0)):
