@@ -362,7 +362,8 @@ def test_independent_signs_are_known_better_than_their_spectrum(name: str, share
     # a bound: any other denoiser is above it, and the linear one at zero
     blunt = measured(white, partial(best, sharpness=0.5), x, flat)
     assert found.value + 4.5 * found.error < blunt.value
-    assert measured(white, WienerDenoiser(white, flat), x, flat).value == 0
+    # one t for all images or one an image: another kernel may round cosines, and images in single precision
+    assert measured(white, WienerDenoiser(white, flat), x, flat).value == pytest.approx(0, abs=1e-3)
 
 
 def test_signs_alone_are_known_up_to_the_last_noise() -> None:
