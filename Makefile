@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help book test notebooks serve site-test shots lock clean install
+.PHONY: help book test kernels notebooks serve site-test shots lock clean install
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,6 +23,7 @@ export OMP_NUM_THREADS ?= 1
 help:
 	@echo "make book       build the site in _build/html (first time: makes .venv)"
 	@echo "make test       lint, types, unit tests, and every notebook against its stored output"
+	@echo "make kernels    the numerical tests again, as another processor computes them"
 	@echo "make serve      build the site and serve it on http://localhost:8000"
 	@echo "make notebooks  execute notebooks/*.md and write the paired .ipynb"
 	@echo "make site-test  drive the built site with a headless Chromium"
@@ -55,6 +56,12 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/pytest -q -W error tests/unit
 	$(BIN)/pytest -q --nbval --nbval-sanitize-with=tests/nbval-sanitize.cfg --nbval-cell-timeout=300 notebooks
+
+# Numbers may not depend on the processor: the numerical rooms again, with the plainest kernels and two threads.
+KERNELS := process levels samplers sampling wiener attribution likelihood spectrum filters wavelet unet loop gan
+
+kernels: $(STAMP)
+	ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(BIN)/pytest -q -W error $(KERNELS:%=tests/unit/test_%.py)
 
 notebooks: $(STAMP)
 	@$(BIN)/python tools/refresh.py

@@ -17,6 +17,7 @@ _MODULES = (
     "diffusion",
     "experiments",
     "filters",
+    "hub",
     "images",
     "metrics",
     "networks",

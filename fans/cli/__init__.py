@@ -1,4 +1,4 @@
-"""The command ``fans``: reproduce the experiments of the book, check what was published, detect images.
+"""The command ``fans``: reproduce and check the experiments of the book, detect images, scan samplers.
 
 >>> main(["experiments", "--scale", "cpu"])  # doctest: +ELLIPSIS
 cpu
@@ -11,7 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 
 import fans
-from fans.cli import check, detect, experiments, reproduce
+from fans.cli import check, detect, experiments, reproduce, scan
 from fans.cli.common import FAILED, INTERRUPTED, told
 
 
@@ -41,6 +41,6 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="fans", description="Experiments and tools of the book.")
     parser.add_argument("--version", action="version", version=f"fans {fans.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (reproduce, check, experiments, detect):
+    for command in (reproduce, check, experiments, detect, scan):
         command.add(commands)
     return parser

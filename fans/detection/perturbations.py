@@ -34,7 +34,8 @@ def jpeg(images: ImageArray, *, quality: int) -> Tensor:
 
     Raises:
         TypeError, ValueError: Images as for ``fans.metrics.features.checked``, other channels or another
-        quality. ImportError: Pillow is missing.
+            quality.
+        ImportError: Pillow is missing.
 
     Example:
         >>> noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5

@@ -22,7 +22,7 @@ from fans._validation import known
 from fans.diffusion.checks import Timestep, as_spectrum, as_time, check_images
 from fans.diffusion.digests import digest
 from fans.diffusion.plane import Constant, Spectrum, at_least_single, like, plane_mean, plane_sum
-from fans.diffusion.process import Prediction, SpectralProcess, inversion, mixture
+from fans.diffusion.process import Prediction, SpectralProcess, inversion, prediction_parts
 from fans.diffusion.schedules import interpolated
 
 Loss = Literal["flat", "whitened", "velocity", "whitened_velocity", "elbo", "unit"]
@@ -112,7 +112,7 @@ def _formula(
 
     def levels(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         a, s = process.formula(t)
-        return a, s, *mixture(a, s, kind, size)
+        return a, s, *prediction_parts(a, s, kind, size)
 
     def whitened(t: Tensor) -> Tensor:
         a, s, c, d = levels(t)
@@ -184,8 +184,8 @@ def residual_power(process: SpectralProcess, spectrum: Spectrum, t: Timestep, ki
     >>> round(left.mean().item(), 6)
     0.5
     """
-    a, s = process.levels(as_time(t, process.timesteps, noisy=True))
-    return residual(a, s, *mixture(a, s, kind, process.size), as_spectrum(spectrum, process.size))
+    a, s = process.at(as_time(t, process.timesteps, noisy=True))
+    return residual(a, s, *prediction_parts(a, s, kind, process.size), as_spectrum(spectrum, process.size))
 
 
 def residual(a: Tensor, s: Tensor, c: Tensor, d: Tensor, spectrum: Tensor) -> Tensor:
@@ -225,8 +225,8 @@ def noised(
     time = as_time(t, process.timesteps, noisy=True)
     for label, x in (("x_0", x_0), ("epsilon", epsilon)):
         check_images(label, x, process.size, time)
-    a, s = process.levels(time, device=x_0.device)
-    levels = (a, s, *mixture(a, s, kind, process.size))
+    a, s = process.at(time, device=x_0.device)
+    levels = (a, s, *prediction_parts(a, s, kind, process.size))
     image, noise = at_least_single(x_0), at_least_single(epsilon)
     a, s, c, d = (like(level, image) for level in levels)
     if process.is_white:

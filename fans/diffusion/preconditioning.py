@@ -7,7 +7,7 @@ from fans.diffusion.checks import Timestep, as_spectrum, as_time, check_images
 from fans.diffusion.denoisers import unwrapped
 from fans.diffusion.losses import residual
 from fans.diffusion.plane import Constant, Spectrum
-from fans.diffusion.process import Prediction, SpectralProcess, mixture
+from fans.diffusion.process import Prediction, SpectralProcess, prediction_parts
 
 
 class Preconditioned(nn.Module):
@@ -65,7 +65,9 @@ class Preconditioned(nn.Module):
         check_images("x_t", x_t, self.process.size, t)
         time, last = t.to(x_t.device, torch.float64).reshape(-1, 1, 1), self.process.timesteps
         a, s = self.process.formula(time.clamp(0, last))
-        found = coefficients(a, s, *mixture(a, s, self.prediction, self.process.size), self._spectrum.like(a))
+        found = coefficients(
+            a, s, *prediction_parts(a, s, self.prediction, self.process.size), self._spectrum.like(a)
+        )
         inside = (time > 0) & (time <= last)
         c_in, c_skip, c_out = (
             torch.where(inside, row, torch.nan).float()[:, None] for row in found
@@ -95,8 +97,10 @@ def preconditioning(
     process: SpectralProcess, spectrum: Spectrum, t: Timestep, kind: Prediction
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``c_in, c_skip, c_out`` of ``Preconditioned``, float64 ``(*t.shape, H, W//2 + 1)``; t > 0."""
-    a, s = process.levels(as_time(t, process.timesteps, noisy=True))
-    return coefficients(a, s, *mixture(a, s, kind, process.size), as_spectrum(spectrum, process.size))
+    a, s = process.at(as_time(t, process.timesteps, noisy=True))
+    return coefficients(
+        a, s, *prediction_parts(a, s, kind, process.size), as_spectrum(spectrum, process.size)
+    )
 
 
 def coefficients(

@@ -174,9 +174,12 @@ class SpectralProcess:
             TypeError: t is bool, uint8, half precision, or no number.
             ValueError: a time outside 0 ... T, or NaN.
         """
-        time = as_time(t, self.timesteps).to(device)
-        a, s = self.formula(time[..., None, None])
+        a, s = self.at(as_time(t, self.timesteps), device=device)
         return a.to(dtype), s.to(dtype)
+
+    def at(self, time: Tensor, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """``levels`` at times that ``as_time`` has checked, which costs more than small levels do."""
+        return self.formula(time.to(device)[..., None, None])
 
     def signal(self, t: Timestep) -> Tensor:
         """Signal level a_t(w), float64 ``(*t.shape, H, W//2 + 1)``; ``(*t.shape, 1, 1)`` without colour."""
@@ -270,7 +273,7 @@ class SpectralProcess:
         """``x_t = a_t x_0 + s_t epsilon`` from images and white noise (..., H, W), in their dtype."""
         time = as_time(t, self.timesteps)
         self._check_images(time, x_0=x_0, epsilon=epsilon)
-        a, s = self.levels(time, device=x_0.device)
+        a, s = self.at(time, device=x_0.device)
         return filtered(x_0, a) + filtered(epsilon, s)
 
     # What a network predicts
@@ -283,13 +286,13 @@ class SpectralProcess:
         ``a_t noise - sigma x_0`` with the standard deviation sigma of the coloured noise, so that scalars
         turn it into an image; ``score`` is ``-eps / s_t``.
         """
-        return mixture(*self.levels(as_time(t, self.timesteps, noisy=True)), kind, self.size)
+        return prediction_parts(*self.at(as_time(t, self.timesteps, noisy=True)), kind, self.size)
 
     def target(self, x_0: Tensor, epsilon: Tensor, t: Timestep, kind: Prediction) -> Tensor:
         """What a network should predict at ``x_t = add_noise(x_0, epsilon, t)``, t > 0."""
         time = as_time(t, self.timesteps, noisy=True)
         self._check_images(time, x_0=x_0, epsilon=epsilon)
-        c, d = mixture(*self.levels(time, device=x_0.device), kind, self.size)
+        c, d = prediction_parts(*self.at(time, device=x_0.device), kind, self.size)
         return filtered(x_0, c) + filtered(epsilon, d)
 
     def inversion(self, t: Timestep, kind: Prediction) -> tuple[Tensor, Tensor]:
@@ -300,8 +303,8 @@ class SpectralProcess:
         Raises:
             ValueError: where the prediction says next to nothing about the image (epsilon if ``a_t < 1e-6``).
         """
-        a, s = self.levels(as_time(t, self.timesteps, noisy=True))
-        f, g = inversion(a, s, *mixture(a, s, kind, self.size))
+        a, s = self.at(as_time(t, self.timesteps, noisy=True))
+        f, g = inversion(a, s, *prediction_parts(a, s, kind, self.size))
         if not (f.abs() < 1e6).all():  # rounding of x_t, so amplified, would drown the image
             raise ValueError(
                 f"{kind!r} does not determine the image where process {self.name!r} has no signal left:"
@@ -376,7 +379,7 @@ def _rises(ratio: Tensor) -> Tensor:
     return ratio > 1 + 1e-9  # rounding of equal ratios is no rise
 
 
-def mixture(a: Tensor, s: Tensor, kind: Prediction, size: Size) -> tuple[Tensor, Tensor]:
+def prediction_parts(a: Tensor, s: Tensor, kind: Prediction, size: Size) -> tuple[Tensor, Tensor]:
     """``SpectralProcess.mixture`` from levels.
 
     Raises:

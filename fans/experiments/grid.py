@@ -4,12 +4,11 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fans.experiments.config import Options
-from fans.experiments.data import images_of
-from fans.experiments.kinds.denoising import Arm, Denoising
 from fans.experiments.machine import on_main, one_thread, processes
 from fans.experiments.registry import run_of
 from fans.experiments.run import Measure, read, slug
@@ -18,8 +17,8 @@ from fans.training import checkpoints
 GRID_SEED = 100  # of the runs of a grid
 
 
-def choose(experiment: Denoising, folder: Path, arm: Arm) -> tuple[Options, list[Measure]]:
-    """The options of a grid whose samples come closest to the validation images, and all distances."""
+def choose(experiment: Any, folder: Path, arm: Any) -> tuple[Options, list[Measure]]:
+    """The options of a grid that come closest to what is held out for validation, and all distances."""
     done, accelerator = folder / f"grid-{slug(arm)}.json", processes()
     distances = on_main(accelerator, partial(_earlier, done, len(arm.grid)))
     with one_thread(unless_cuda=True):
@@ -27,7 +26,7 @@ def choose(experiment: Denoising, folder: Path, arm: Arm) -> tuple[Options, list
             run = run_of(
                 experiment, replace(arm, options=options, grid=()), GRID_SEED, options, folder.parent
             )
-            images = images_of(experiment.data, experiment.samples)
+            images = run.images()
             trainer = run.trainer(images, None, steps=experiment.grid_steps)
             trainer.run()
             distances.append(on_main(accelerator, partial(run.distance, trainer, images)))
@@ -51,13 +50,14 @@ def _distances(data: bytes, *, most: int) -> list[tuple[float, float]]:
     return [(float(distance), float(floor)) for distance, floor in pairs]
 
 
-def _grid_row(experiment: Denoising, arm: Arm, options: Options, distance: tuple[float, float]) -> Measure:
+def _grid_row(experiment: Any, arm: Any, options: Options, distance: tuple[float, float]) -> Measure:
+    measure, steps = run_of(experiment, arm, GRID_SEED, options, None).criterion()
     return Measure(
         f"{arm.name} {' '.join(f'{key}={value:g}' for key, value in options.items())}",
         GRID_SEED,
         experiment.grid_steps,
-        experiment.sampler_steps[0],
-        f"FD_{experiment.features[-1]}",
+        steps,
+        measure,
         distance[0],
         floor=distance[1],
     )

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fans.experiments import store
 from fans.experiments.config import Experiment, Options, Scale
-from fans.experiments.data import images_of
 from fans.experiments.run import SHOWN, Measure, Run, outcome
 
 PACKAGES = ("accelerate", "diffusers", "kymatio", "numpy", "scikit-learn", "scipy", "torch")
@@ -41,7 +40,7 @@ def publish(
         fingerprint: of the code that ran.
         seconds: that it took.
     """
-    images = images_of(experiment.data, experiment.samples)
+    images = runs[0][0].images()
     manifest = {
         "name": experiment.name,
         "scale": scale,
@@ -66,13 +65,14 @@ def _gather(
     for run, folder in runs:
         found, name = outcome(run, folder), run.arm.name
         measures += found.measures
-        curves += [(name, run.seed, record["step"], record["loss"]) for record in found.curve]
+        kept = ("step", *run.recorded)
+        curves += [(name, run.seed, *(record.get(key) for key in kept)) for record in found.curve]
         if run.seed == 0:
             weights |= {f"{name}/{key}": value for key, value in found.weights.items()}
             samples[name] = found.samples
     return {
         "table.csv": store.csv_of(Measure._fields, measures),
-        "curves.csv": store.csv_of(("arm", "seed", "step", "loss"), curves),
+        "curves.csv": store.csv_of(("arm", "seed", "step", *runs[0][0].recorded), curves),
         "weights.safetensors": save(weights | {"spectrum": spectrum}),
         "samples.safetensors": save(samples | {"real": real}),
     }

@@ -1,6 +1,6 @@
 """Experiments by name, and which class runs which kind of them.
 
-A kind of experiment is a frozen dataclass that says what is compared, and a `Run` that trains and judges:
+A kind of experiment is a frozen dataclass that says what is compared, and a `Run` that trains and judges::
 
     @dataclass(frozen=True)
     class Mine(Experiment): ...

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from fans.diffusion import SpectralProcess
 from fans.experiments import registry, store
 from fans.experiments.config import Experiment
-from fans.experiments.data import images_of
 from fans.experiments.machine import Alone, one_thread
 from fans.experiments.store import StaleError, home
 from fans.metrics.features import extract
@@ -139,7 +138,7 @@ def fingerprint(experiment: Experiment, home: Path) -> dict[str, float]:
     """
     small = replace(experiment.smoke(), budgets=(2,), precision="fp32")
     with one_thread():
-        images = images_of(small.data, small.samples)
+        images = registry.run_of(small, small.arms[0], 0, small.arms[0].options, None).images()
         own = [name for name in experiment.features if name != "inception"]  # which is not our code
         numbers = {f"features {name}": float(extract(name, images.test[:4]).mean()) for name in own}
         for arm, whole in zip(small.arms, experiment.arms, strict=True):

@@ -85,11 +85,14 @@ class Run(ABC):
     """An arm with a seed; each kind of experiment has a class of its own.
 
     Attributes:
-        experiment, arm, seed: which one.
+        experiment: which one.
+        arm: of the experiment.
+        seed: of the arm.
         options: of the arm, which validation may have chosen.
         home: folder of all results, for runs that build on those of another experiment; None in the smoke
             form, which builds on nothing.
         telling: beginnings of the names of measures that go into fingerprints.
+        recorded: numbers of each step that are published as curves.
     """
 
     experiment: Any
@@ -98,11 +101,16 @@ class Run(ABC):
     options: Options
     home: Path | None = None
     telling: ClassVar[tuple[str, ...]] = ("",)
+    recorded: ClassVar[tuple[str, ...]] = ("loss",)
 
     @property
     def folder(self) -> str:
         """Name of its folder among those of the experiment."""
         return f"{slug(self.arm)}-{self.seed}"
+
+    def images(self) -> Images:
+        """The images of the experiment."""
+        return images_of(self.experiment.data, self.experiment.samples)
 
     @abstractmethod
     def trainer(self, images: Images, folder: Path | None, *, steps: int, accelerator: Any = None) -> Any:
@@ -119,6 +127,10 @@ class Run(ABC):
             ValueError: arms of this kind cannot have a grid.
         """
         raise ValueError(f"{type(self).__name__} has no grid: leave {self.arm.name!r} without one")
+
+    def criterion(self) -> tuple[str, int | None]:
+        """Name of that distance, and the steps of its sampler, if it has one."""
+        return "distance", None
 
     def denoiser(self, spectrum: Tensor, weights: Mapping[str, Tensor]) -> tuple[SpectralProcess, nn.Module]:
         """Process and trained network, from what was stored of them.
@@ -141,7 +153,7 @@ def train(run: Run, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with one_thread(unless_cuda=True):
-        images = images_of(run.experiment.data, run.experiment.samples)
+        images = run.images()
         course = run.trainer(images, folder, steps=run.experiment.budgets[-1])
         for budget in run.experiment.budgets_of(run.seed):
             course.run(until=budget)

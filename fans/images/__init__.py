@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from fans._validation import known, whole
-from fans.images import bundled, files, galaxies, synthetic
+from fans.images import bundled, files, galaxies, garments, leaves, synthetic
 from fans.images.cache import cache_directory
 from fans.images.cards import CARDS, Card, Kind
 from fans.images.request import SMALLEST, SPLITS, Request, Split
-from fans.images.synthetic import power_law_spectrum, rings_spectrum
+from fans.images.synthetic import mixture_spectra, power_law_spectrum, rings_spectrum
 
 __all__ = [
     "Card",
@@ -32,6 +32,7 @@ __all__ = [
     "cache_directory",
     "card",
     "load",
+    "mixture_spectra",
     "names",
     "power_law_spectrum",
     "rings_spectrum",
@@ -39,10 +40,10 @@ __all__ = [
 
 _LOADERS: dict[str, Callable[..., NDArray[np.float32]]] = {
     "photographs": bundled.photographs,
-    "brick": bundled.halved,
-    "grass": bundled.halved,
-    "gravel": bundled.halved,
-    "hubble": bundled.halved,
+    "brick": bundled.parted,
+    "grass": bundled.parted,
+    "gravel": bundled.parted,
+    "hubble": bundled.parted,
     "galaxies": galaxies.galaxies,
     "stars": synthetic.stars,
     "digits": bundled.digits,
@@ -50,6 +51,9 @@ _LOADERS: dict[str, Callable[..., NDArray[np.float32]]] = {
     "pltb": synthetic.pltb,
     "egm": synthetic.egm,
     "rings": synthetic.rings,
+    "mixture": synthetic.mixture,
+    "dead_leaves": leaves.dead_leaves,
+    "fashion": garments.fashion,
     "folder:PATH": files.folder,
     "hub:DATASET": files.hub,
 }
@@ -101,8 +105,14 @@ def load(
     - ``pltb``: ``alpha=1.0``, ``normalise=True`` (each image to mean 0 and standard deviation 0.2).
     - ``rings``: ``frequencies=(0.1, 0.4)`` and ``width=0.03`` (cycles per pixel), ``floor=1e-4`` (relative);
       the expected periodogram is ``rings_spectrum``.
-    - ``folder:PATH``: ``channels=3`` (or 1), ``holdout=5`` (every fifth file in order of path is for testing;
-      0 keeps all for training).
+    - ``mixture``: ``alphas=(2.0,)``, ``decibels=(0, -7.5, -15, -22.5, -30)``; one component for each pair,
+      all drawn equally often; their expected periodograms are ``mixture_spectra``.
+    - ``dead_leaves``: ``channels=3`` (or 1), ``radii=(1.0, 32.0)`` (pixels; the density falls as r^-3),
+      ``oversampling=2`` (a pixel is the mean over so many points squared).
+    - ``fashion``: ``folder`` (with the idx files; by default that of Debian's package dataset-fashion-mnist,
+      else the hub).
+    - ``folder:PATH``: ``channels=3`` (or 1), ``holdout=5`` (of every five files in order of path the last is
+      for testing, the one before it for validation; 0 keeps all for training).
     - ``hub:DATASET``: ``channels=3`` (or 1), ``column`` (needed when there are several image columns),
       ``config``, ``hub_split`` (the hub's name of the split, such as "validation" or "train[:80%]", or of
       both in a dict: ``{"train": "train[:80%]", "test": "train[80%:]"}``).
@@ -115,8 +125,8 @@ def load(
         size: Height and width in pixels, at least 8.
         count: Number of images N.
         seed: Seed, not negative.
-        split: ``"train"`` or ``"test"``. They share no photograph, no part of a texture, no digit and no
-            random stream.
+        split: ``"train"``, ``"test"`` or ``"validation"``. They share no photograph, no part of a texture,
+            no digit and no random stream.
         **options: Options of that name, see above.
 
     Returns:

@@ -6,17 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fans._validation import known, require
-from fans.images.request import Request, Split, crop, to_range
+from fans.images.request import Request, Split, crop, padded, to_range
 
 Pixels = NDArray[np.uint8]
 
-# Only photographs whose licence the packages state. Each split has smooth and rough ones (china, rocket).
+# Only photographs whose licence the packages state. Train and test have smooth and rough (china, rocket).
 PHOTOGRAPHS: dict[Split, tuple[str, ...]] = {
     "train": ("astronaut", "chelsea", "china", "flower"),
     "test": ("coffee", "rocket"),
+    "validation": ("camera",),  # grey: the packages have no further colour photograph of stated licence
 }
 FROM_SCIKIT_LEARN = ("china", "flower")
-DIGITS_FOR_TRAINING = 1437  # the first four fifths of 1797
+DIGITS: dict[Split, slice] = {  # of 1797: about two thirds, a fifth, and the rest
+    "train": slice(0, 1200),
+    "validation": slice(1200, 1437),
+    "test": slice(1437, 1797),
+}
 
 
 def photographs(request: Request, *, only: str | None = None) -> NDArray[np.float32]:
@@ -28,34 +33,38 @@ def photographs(request: Request, *, only: str | None = None) -> NDArray[np.floa
     return _crops(request, [_picture(request, name) for name in chosen], chosen)
 
 
-def halved(request: Request) -> NDArray[np.float32]:
-    """Random crops of the left (train) or right (test) part of a picture, at least ``size`` pixels apart."""
+def parted(request: Request) -> NDArray[np.float32]:
+    """Random crops of a part of a picture, at least ``size`` pixels apart from the other parts.
+
+    Train is the left half, test the upper right quarter, validation the lower right.
+    """
     name = "hubble_deep_field" if request.name == "hubble" else request.name
-    picture = _picture(request, name)
-    columns, size = picture.shape[2], request.size
-    if size > columns // 3:
+    picture, size = _picture(request, name), request.size
+    rows, columns = picture.shape[1:]
+    if size > min(rows, columns) // 3:
         raise ValueError(
-            f"size={size} is too large for {request.name!r}: its picture is {columns} pixels wide and keeps "
-            f"a gap of one size between the training and the test part, so at most size={columns // 3}"
+            f"size={size} is too large for {request.name!r}: its picture is {columns}x{rows} pixels and keeps"
+            f" a gap of one size between its parts, so at most size={min(rows, columns) // 3}"
         )
-    half = (columns - size) // 2
-    part = picture[:, :, :half] if request.split == "train" else picture[:, :, -half:]
-    return _crops(request, [part], [name])
+    half, quarter = (columns - size) // 2, (rows - size) // 2
+    part = {
+        "train": picture[:, :, :half],
+        "test": picture[:, :quarter, -half:],
+        "validation": picture[:, -quarter:, -half:],
+    }
+    return _crops(request, [part[request.split]], [name])
 
 
 def digits(request: Request) -> NDArray[np.float32]:
     """Handwritten digits of 8x8 pixels in random order without repetition, centred on an empty background."""
     source = require("sklearn.datasets", package="scikit-learn", name=repr(request.name), extra="images")
-    images = source.load_digits().images  # (1797, 8, 8), 0..16
-    part = images[:DIGITS_FOR_TRAINING] if request.split == "train" else images[DIGITS_FOR_TRAINING:]
+    part = source.load_digits().images[DIGITS[request.split]]  # (n, 8, 8), 0..16
     if request.count > len(part):
         raise ValueError(
             f"count={request.count} is too large for 'digits': split {request.split!r} has {len(part)} images"
         )
-    before = (request.size - images.shape[1]) // 2
-    after = request.size - images.shape[1] - before
     chosen = part[request.order(len(part))[: request.count], None]
-    return to_range(np.pad(chosen, ((0, 0), (0, 0), (before, after), (before, after))), white=16.0)
+    return to_range(padded(chosen, request.size), white=16.0)
 
 
 def _crops(request: Request, pictures: Sequence[Pixels], names: Sequence[str]) -> NDArray[np.float32]:
@@ -79,4 +88,5 @@ def _picture(request: Request, name: str) -> Pixels:
     else:
         source = require("skimage.data", package="scikit-image", name=repr(request.name), extra="images")
         pixels = getattr(source, name)()
-    return np.moveaxis(np.atleast_3d(pixels), -1, 0)  # (C, H, W)
+    planes = np.moveaxis(np.atleast_3d(pixels), -1, 0)  # (C, H, W)
+    return np.repeat(planes, 3, axis=0) if name in PHOTOGRAPHS["validation"] else planes

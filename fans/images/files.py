@@ -9,26 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fans._validation import known, require, whole
-from fans.images.request import Request, crop, to_range
+from fans.images.request import Request, Split, crop, to_range
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def folder(request: Request, *, channels: int = 3, holdout: int = 5) -> NDArray[np.float32]:
-    """Random crops of the images below a folder; every ``holdout``-th one in order of path is for testing."""
+    """Random crops of the images below a folder.
+
+    Of every ``holdout`` images in order of path the last is for testing, the one before it for validation.
+    """
     known("channels", channels, (1, 3))
     holdout = whole("holdout", holdout, low=0)
+    if holdout in (1, 2):
+        raise ValueError(
+            f"holdout={holdout} leaves nothing to train on: give 3 or more, or 0 to keep all for training"
+        )
     root = Path(request.target).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {str(root)!r}: write 'folder:PATH' with a folder of images")
     paths = listing(root)
     if not paths:
         raise FileNotFoundError(f"no images in {str(root)!r} or below it: looked for {', '.join(SUFFIXES)}")
-    chosen = [path for i, path in enumerate(paths) if _is_test(i, holdout) == (request.split == "test")]
+    chosen = [path for i, path in enumerate(paths) if _split_of(i, holdout) == request.split]
     if not chosen:
         raise ValueError(
             f"{request.name!r} has no {request.split} images: it has {len(paths)}, of which every "
-            f"holdout={holdout}-th is for testing; change holdout (0 keeps all for training) or add images"
+            f"holdout={holdout}-th is for testing and the one before it for validation; change "
+            "holdout (0 keeps all for training) or add images"
         )
     pillow = require("PIL.Image", package="pillow", name=repr(request.name), extra="images")
 
@@ -51,12 +59,12 @@ def hub(
     known("channels", channels, (1, 3))
     part = hub_split.get(request.split) if isinstance(hub_split, Mapping) else hub_split
     part = part or request.split
-    rows = _rows(request, config, part)
-    if not len(rows):
+    table = rows(request, request.target, config, part)
+    if not len(table):
         raise ValueError(f"split {part!r} of {request.name!r} has no rows: choose another with hub_split=...")
-    key = _image_column(request, rows, column)
-    labels = [f"row {i} of {request.name}" for i in range(len(rows))]
-    return _fill(request, labels, lambda i: rows[i][key], channels)
+    key = _image_column(request, table, column)
+    labels = [f"row {i} of {request.name}" for i in range(len(table))]
+    return _fill(request, labels, lambda i: table[i][key], channels)
 
 
 def listing(root: Path) -> list[Path]:
@@ -65,8 +73,9 @@ def listing(root: Path) -> list[Path]:
     return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(root).parts))
 
 
-def _is_test(position: int, holdout: int) -> bool:
-    return holdout > 0 and position % holdout == holdout - 1
+def _split_of(position: int, holdout: int) -> Split:
+    held_out: dict[int, Split] = {holdout - 1: "test", holdout - 2: "validation"}
+    return held_out.get(position % holdout, "train") if holdout else "train"
 
 
 def _fill(
@@ -118,22 +127,23 @@ def _pixels(image: Any, channels: int) -> NDArray[np.float32]:
     return to_range(np.moveaxis(np.atleast_3d(values), -1, 0))
 
 
-def _rows(request: Request, config: str | None, split: str) -> Any:
+def rows(request: Request, target: str, config: str | None, split: str) -> Any:
+    """The rows of a split of a hub data set; failures come as one of three types, with advice."""
     library = require("datasets", package="datasets", name=repr(request.name), extra="images")
     # The library reports failure by many types: keep the two that a caller may want to tell apart.
     try:
-        return library.load_dataset(request.target, config, split=split)
+        return library.load_dataset(target, config, split=split)
     except Exception as error:
         kinds = (k for k in (ConnectionError, FileNotFoundError) if isinstance(error, k))
         raise next(kinds, ValueError)(
-            f"cannot load split {split!r} of {request.target!r} from the hub: check the name and the network "
+            f"cannot load split {split!r} of {target!r} from the hub: check the name and the network "
             f"(and options config and hub_split), or download the images and use 'folder:PATH' ({error})"
         ) from error
 
 
-def _image_column(request: Request, rows: Any, column: str | None) -> str:
+def _image_column(request: Request, table: Any, column: str | None) -> str:
     image = require("datasets", package="datasets", name=repr(request.name), extra="images").Image
-    found: list[str] = [name for name, feature in rows.features.items() if isinstance(feature, image)]
+    found: list[str] = [name for name, feature in table.features.items() if isinstance(feature, image)]
     if column is None and len(found) == 1:
         return found[0]
     if column is not None and column in found:
@@ -141,5 +151,5 @@ def _image_column(request: Request, rows: Any, column: str | None) -> str:
     given = "no column was given" if column is None else f"column={column!r} is not one of them"
     raise ValueError(
         f"{request.name!r} has {len(found)} image columns ({', '.join(found) or 'none'}) among "
-        f"{', '.join(rows.features)}, and {given}: choose one with column=..."
+        f"{', '.join(table.features)}, and {given}: choose one with column=..."
     )

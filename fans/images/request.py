@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Split = Literal["train", "test"]
+Split = Literal["train", "test", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 SMALLEST = 8  # pixels; below this a spectrum has too few rings to speak of
 
@@ -24,7 +24,7 @@ class Request:
         size: Height and width in pixels.
         count: Number of images.
         seed: Seed of the data set.
-        split: ``"train"`` or ``"test"``.
+        split: ``"train"``, ``"test"`` or ``"validation"``.
         target: What follows the colon of ``folder:PATH`` and ``hub:DATASET``, else empty.
     """
 
@@ -57,3 +57,9 @@ def crop(rng: np.random.Generator, picture: NDArray[Any], size: int) -> NDArray[
 def to_range(pixels: NDArray[Any], *, white: float = 255.0) -> NDArray[np.float32]:
     """Map 0..white to [-1, 1]."""
     return (pixels * np.float32(2.0 / white) - np.float32(1.0)).astype(np.float32)
+
+
+def padded(images: NDArray[Any], size: int) -> NDArray[Any]:
+    """Small images (..., h, w) in the middle of an empty background of ``size`` pixels."""
+    rows, columns = (((size - n) // 2, size - n - (size - n) // 2) for n in images.shape[-2:])
+    return np.pad(images, [(0, 0)] * (images.ndim - 2) + [rows, columns])

@@ -92,6 +92,47 @@ def rings_spectrum(
     return _with_variance(shape)
 
 
+def mixture_spectra(
+    size: int,
+    *,
+    alphas: Sequence[float] = (2.0,),
+    decibels: Sequence[float] = (0.0, -7.5, -15.0, -22.5, -30.0),
+) -> Field:
+    """Expected periodograms of the components of ``mixture``, which are drawn equally often.
+
+    There is one for each pair of an exponent and a contrast, exponents first: a power law
+    (``power_law_spectrum``) times ``10^(decibel / 10)``. Their mean is the expected periodogram of the set.
+
+    Args:
+        size: Height and width of the grid in pixels.
+        alphas: Exponents.
+        decibels: Power of a component over that of a power law with a standard deviation of 0.2; at most 0.
+
+    Returns:
+        (K, size, size) power in the unshifted order of ``numpy.fft.fft2(..., norm="ortho")``.
+
+    Example:
+        >>> mixture_spectra(16, alphas=(1, 2), decibels=(0, -10)).mean((1, 2)).round(4).tolist()
+        [0.04, 0.004, 0.04, 0.004]
+    """
+    for label, values in (("alphas", alphas), ("decibels", decibels)):
+        if isinstance(values, str) or not isinstance(values, Iterable) or not len(values):
+            raise TypeError(f"{label} must be a sequence of numbers, got {values!r}")
+    gains = [10 ** (number("each of decibels", level, low=-100, high=0) / 10) for level in decibels]
+    return np.stack([g * power_law_spectrum(size, alpha=alpha) for alpha in alphas for g in gains])
+
+
+def mixture(
+    request: Request,
+    *,
+    alphas: Sequence[float] = (2.0,),
+    decibels: Sequence[float] = (0.0, -7.5, -15.0, -22.5, -30.0),
+) -> NDArray[np.float32]:
+    """Gaussian fields, each of one of the spectra of ``mixture_spectra``, all as likely."""
+    spectra = mixture_spectra(request.size, alphas=alphas, decibels=decibels)
+    return request.stack(lambda rng: _field(rng, spectra[rng.integers(len(spectra))])[None])
+
+
 def power_law(request: Request, *, alpha: float = 2.0, scale: int = 1) -> NDArray[np.float32]:
     """Gaussian fields with power ~ f^-alpha, drawn on a grid ``scale`` times larger and cropped."""
     power = power_law_spectrum(request.size * whole("scale", scale, low=1), alpha=alpha)

@@ -1,8 +1,7 @@
 """The training loop, whatever is trained, and what it saves and takes over.
 
-Networks are trained together, each in its turn of a step, down a loss of its own. A subclass gives networks,
-rates and the losses of a step: ``Trainer`` a denoiser, ``Distiller`` a student, ``Fitting`` a generator,
-``Adversarial`` two networks against each other.
+Networks are trained together, each in its turn of a step, down a loss of its own. Networks, rates and losses
+come from a subclass: ``Trainer``, ``Distiller``, ``Fitting`` or ``Adversarial``.
 """
 
 import json
@@ -41,9 +40,8 @@ class Loop(State, ABC):
 
     Attributes:
         step: number of finished updates.
-        history: records of the log: step, mean of each term of the losses since the record before, last norm
-            of the gradient of each network, learning rate, what ``notes`` adds, and seconds of training so
-            far.
+        history: records of the log: step, mean of each term of the losses since the record before, last norms
+            of gradients, learning rate, what ``notes`` adds, and seconds of training so far.
     """
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)  # of Adam

@@ -137,7 +137,7 @@ def inputs(tmp_path: Path) -> Path:
 
 def hashes(root: Path, graph: grimp.ImportGraph) -> dict[str, str]:
     return {
-        name: cache._hash(cache.inputs(root, graph, root / f"notebooks/{name}.md"))
+        name: cache.digest(cache.inputs(root, graph, root / f"notebooks/{name}.md"))
         for name in ("light", "heavy")
     }
 

@@ -14,6 +14,11 @@ def test_ledger_names_known_sources_and_a_chapter() -> None:
             "frequency-bias summary",
             "FANS draft",
             "FANS post",
+            "Falck et al. (2025)",
+            "this book",
+            "Align Your Steps",
+            "Beta Sampling",
+            "adapter study",
         }
         assert claim.chapter.startswith("notebooks/")
 

@@ -86,6 +86,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         {title: dict.fromkeys(NAMES, (0.8, 0.7, 0.8 + 0.2 * d.law.r2)) for title in ("spectrum", "tail fit")},
         floors=dict.fromkeys(("spectrum", "tail fit"), d.gain[:4]),
     ),
+    "adapter_view": lambda d: figures.adapter_view(
+        d.power, d.power / 2, d.power[:4], {"A": float(d.gain[9]), "B": 0.5}, most=1.0
+    ),
     "against_law": lambda d: figures.against_law(
         {name: (float(d.gain[9]), d.gain[:7], d.gain[:7] / 20) for name in NAMES[:3]},
         xlabel="layer of this size",
@@ -183,7 +186,16 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "noise_rows": lambda d: figures.noise_rows(
         {"photographs": d.images[:4, 0], "PLTB": d.images[4:, 0]}, ["t = T", "3T/4", "T/2", "T/4"]
     ),
+    "loss_panels": lambda d: figures.loss_panels(
+        {t: {n: row[:8] for n, row in zip(NAMES, d.levels, strict=True)} for t in ("white", "EqualSNR")},
+        d.f[:8],
+    ),
     "loss_shares": lambda d: figures.loss_shares(d.shares, BANDS, title="flat for α = −1"),
+    "option_dots": lambda d: figures.option_dots(
+        {name: dict(zip(METHODS, d.gain[i : i + 4] * 10, strict=True)) for i, name in enumerate(NAMES)},
+        xlabel="error (dB)",
+        limits=(0.01, 20),
+    ),
     "orientations": lambda d: figures.orientations(dict.fromkeys(NAMES, d.oriented)),
     "pictures": lambda d: figures.pictures(
         list(d.images[:4]), ["all", "f < 0.05", "0.05 to 0.2", "f > 0.2"], columns=2
@@ -216,6 +228,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     "repairs": lambda d: figures.repairs(
         dict(zip(NAMES, d.levels[:, :5], strict=True)), BANDS, before=d.levels[0, 5:10], limits=(-50, 50)
     ),
+    "scheduler_map": lambda d: figures.scheduler_map(
+        {f"{name} {i}": row for i in range(8) for name, row in zip(NAMES, d.levels / 4, strict=True)}, d.f
+    ),
     "schedule_view": lambda d: figures.schedule_view(d.maps[0], d.f, {"t = 100": d.gain, "t = 400": d.gain}),
     "shaping_view": lambda d: figures.shaping_view(
         d.maps[0][:, 13:18],
@@ -227,6 +242,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
         title="no Markov chain",
     ),
     "shares_and_densities": lambda d: figures.shares_and_densities(dict.fromkeys(NAMES, d.shares), BANDS),
+    "singular_spectra": lambda d: figures.singular_spectra(
+        dict.fromkeys(NAMES, (d.power, d.power / 2, d.power[:4]))
+    ),
     "spectrum_beside": lambda d: figures.spectrum_beside(d.images[0], d.plane),
     "step_series": lambda d: figures.step_series(
         d.unit, {"step": d.wave, "1 term": 2 * d.wave, "9 terms": d.unit}, 1 / (1 + d.unit[:9])
@@ -236,6 +254,9 @@ FIGURES: dict[str, Callable[[Data], Figure]] = {
     ),
     "time_maps": lambda d: figures.time_maps(
         {"white noise": d.maps[0], "edge": d.maps[1]}, d.f, label="SNR (dB)"
+    ),
+    "trainings": lambda d: figures.trainings(
+        {name: (d.power[None, :20] * (i + 1), d.power[None, :20]) for i, name in enumerate(NAMES)}
     ),
     "upsampling_view": lambda d: figures.upsampling_view(
         d.images[:2, 0], {"wanted": d.radial, "bilinear": d.radial}, title="bilinear, data with power 1/f^3"

@@ -1,7 +1,9 @@
 """Data sets: equal calls give equal images, splits share nothing, spectra are as stated, errors help."""
 
 import doctest
+import gzip
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +19,10 @@ from PIL import Image
 import fans.images
 from fans import images
 from fans.images import bundled, cache, galaxies, synthetic
-from fans.images.request import NOISE, ORDER, Request
+from fans.images.request import NOISE, ORDER, SPLITS, Request
 
 NAMES = [name for name in images.names() if images.card(name).kind != "user"]
-SYNTHETIC = ["power_law", "pltb", "egm", "rings", "stars"]
+SYNTHETIC = ["power_law", "pltb", "egm", "rings", "stars", "mixture", "dead_leaves"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -70,7 +72,7 @@ def test_shape_type_and_range(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_an_image_depends_on_seed_split_and_index_only(name: str, split: Any) -> None:
     few = images.load(name, size=16, count=2, seed=3, split=split)
     np.random.seed(0)
@@ -90,7 +92,7 @@ def test_an_image_depends_on_seed_split_and_index_only(name: str, split: Any) ->
     size=st.integers(8, 24),
     seed=st.integers(0, 2**40),
     counts=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    split=st.sampled_from(["train", "test"]),
+    split=st.sampled_from(SPLITS),
 )
 def test_prefix_property(name: str, size: int, seed: int, counts: tuple[int, int], split: Any) -> None:
     few, many = (images.load(name, size=size, count=c, seed=seed, split=split) for c in sorted(counts))
@@ -99,46 +101,66 @@ def test_prefix_property(name: str, size: int, seed: int, counts: tuple[int, int
 
 @pytest.mark.parametrize("name", ["galaxies", "digits", *SYNTHETIC])
 def test_splits_share_no_image(name: str) -> None:
-    train, test = (images.load(name, size=16, count=5, split=split) for split in ("train", "test"))
-    assert not {i.numpy().tobytes() for i in train} & {i.numpy().tobytes() for i in test}
+    drawn = [image for split in SPLITS for image in images.load(name, size=16, count=5, split=split)]
+    assert len({image.numpy().tobytes() for image in drawn}) == len(drawn)
 
 
 # ---------------------------------------------------------------- bundled pictures
 
 
-def test_no_photograph_is_in_both_splits(monkeypatch: pytest.MonkeyPatch) -> None:
-    every = [name for chosen in bundled.PHOTOGRAPHS.values() for name in chosen]
-    assert len(every) == len(set(every)) == images.card("photographs").originals
-    number = {name: i for i, name in enumerate(every)}
-    monkeypatch.setattr(
-        bundled, "_picture", lambda request, name: np.full((3, 40, 50), 10 * number[name], np.uint8)
-    )
-    seen = {
-        split: {v // 10 for v in values(images.load("photographs", size=16, count=60, split=split))}
-        for split in ("train", "test")
-    }
-    assert seen["train"] == {number[n] for n in bundled.PHOTOGRAPHS["train"]}, "each is used"
-    assert seen["test"] == {number[n] for n in bundled.PHOTOGRAPHS["test"]}
+def marked(channels: int, height: int, width: int) -> np.ndarray:
+    """A picture whose every pixel is another number."""
+    return np.broadcast_to(np.arange(height * width).reshape(1, height, width), (channels, height, width))
+
+
+def pixels_used(monkeypatch: pytest.MonkeyPatch, name: str, size: int, split: Any) -> set[int]:
+    """The numbers of the originals' pixels that 300 images of a split show."""
+    every = sorted({photo for chosen in bundled.PHOTOGRAPHS.values() for photo in chosen})
+
+    def numbered(request: Request, original: str) -> np.ndarray:
+        return marked(3, 512, 512) + (every.index(original) * 512**2 if original in every else 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bundled, "_picture", numbered)
+        patch.setattr(bundled, "to_range", lambda pixels: pixels.astype(np.int64))
+        patch.setattr(Request, "stack", lambda self, draw: np.stack([draw(self.rng(i)) for i in range(300)]))
+        load = bundled.photographs if name == "photographs" else bundled.parted
+        request = Request(name, size=size, count=300, seed=0, split=split)
+        return set(np.unique(load(request)).tolist())
+
+
+@pytest.mark.parametrize("name", ["photographs", "brick", "grass", "gravel", "hubble"])
+def test_no_held_out_image_shares_a_pixel_with_another_split(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = {split: pixels_used(monkeypatch, name, 32, split) for split in SPLITS}
+    assert all(len(pixels) > 10_000 for pixels in used.values())
+    assert not used["train"] & used["test"]
+    assert not used["train"] & used["validation"]
+    assert not used["test"] & used["validation"]
+    if name == "photographs":  # an original never serves two splits
+        originals = {split: {pixel // 512**2 for pixel in pixels} for split, pixels in used.items()}
+        assert {split: len(o) for split, o in originals.items()} == {"train": 4, "test": 2, "validation": 1}
+    monkeypatch.setattr(bundled, "PHOTOGRAPHS", dict.fromkeys(SPLITS, bundled.PHOTOGRAPHS["train"]))
+    if name == "photographs":  # the test would notice
+        assert pixels_used(monkeypatch, name, 32, "train") & pixels_used(monkeypatch, name, 32, "test")
 
 
 @pytest.mark.parametrize("size", [8, 63, 64, 170])
-def test_texture_splits_keep_a_gap_of_one_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    columns = np.broadcast_to(np.arange(512), (1, 512, 512))
-    monkeypatch.setattr(bundled, "_picture", lambda request, name: columns)
-    used = {}
-    for split in ("train", "test"):
-        batch = bundled.halved(Request("brick", size=size, count=300, seed=0, split=split))
-        used[split] = np.rint((batch + 1) * 127.5)
-    assert used["test"].min() - used["train"].max() > size
+def test_parts_of_a_texture_keep_a_gap_of_one_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {split: np.array(sorted(pixels_used(monkeypatch, "brick", size, split))) for split in SPLITS}
+    rows, columns = ({split: f(pixels, 512) for split, pixels in used.items()} for f in (np.divide, np.mod))
+    assert min(columns["test"].min(), columns["validation"].min()) - columns["train"].max() > size
+    assert rows["validation"].min() // 1 - rows["test"].max() // 1 > size
     if size > 100:
-        assert used["train"].min() == 0 and used["test"].max() == 511, "the last position counts too"
+        assert columns["train"].min() == 0 and columns["test"].max() == columns["validation"].max() == 511
 
 
 def test_textures_are_exact_crops_of_their_own_half() -> None:
     from skimage.data import brick
 
     scaled = (brick() / 127.5 - 1).astype(np.float32)
-    for split, low, high in (("train", 0, 224), ("test", 288, 512)):
+    for split, low, high in (("train", 0, 224), ("test", 288, 512), ("validation", 288, 512)):
         windows = np.lib.stride_tricks.sliding_window_view(scaled, (1, 64))[:449, :, 0]
         for crop in images.load("brick", size=64, count=4, split=split)[:, 0].numpy():
             rows, columns = np.nonzero((np.abs(windows - crop[0]) < 1e-6).all(-1))
@@ -168,9 +190,8 @@ def test_digits_are_padded_never_resampled() -> None:
 def test_digits_come_once() -> None:
     from sklearn.datasets import load_digits
 
-    drawn = torch.cat(
-        [images.load("digits", size=8, count=1437), images.load("digits", size=8, count=360, split="test")]
-    )
+    counts = {"train": 1200, "validation": 237, "test": 360}
+    drawn = torch.cat([images.load("digits", size=8, count=n, split=s) for s, n in counts.items()])
     original = load_digits().images
     assert sorted(map(bytes, ((drawn + 1) * 8).to(torch.uint8).numpy())) == sorted(
         map(bytes, original.astype(np.uint8))
@@ -308,6 +329,131 @@ def test_egm_images_have_mean_zero_and_one_deviation() -> None:
     batch = images.load("egm", size=33, count=50).double()
     assert batch.mean(dim=(1, 2, 3)).abs().max() < 1e-3, "exact but for rare clipping"
     assert (batch.std(dim=(1, 2, 3), correction=0) - 0.2).abs().max() < 1e-3
+
+
+# ---------------------------------------------------------------- images that are not Gaussian
+
+
+def test_a_mixture_has_its_stated_mean_spectrum_and_its_components() -> None:
+    alphas, decibels = (1.0, 3.0), (0.0, -20.0)
+    spectra = images.mixture_spectra(16, alphas=alphas, decibels=decibels)
+    assert np.allclose(spectra[3], 0.01 * power_law_form(16, 3.0), rtol=1e-12), "exponents first"
+    x = images.load("mixture", size=16, count=4000, alphas=alphas, decibels=decibels)[:, 0].double().numpy()
+    power = np.abs(np.fft.fft2(x, norm="ortho")) ** 2
+    score = (power.mean(0) - spectra.mean(0)) / (power.std(0) / np.sqrt(len(x)) + 1e-12)
+    assert np.abs(score).max() < 4.5, "128 frequencies, each near normal"
+    one = (power.mean(0) - spectra[0]) / (power.std(0) / np.sqrt(len(x)) + 1e-12)
+    assert np.abs(one).max() > 10, "a single component must be rejected"
+    variance = np.sort(x.var((1, 2)))
+    gap = variance[1:] / variance[:-1]
+    assert 0.45 < (1 + gap.argmax()) / len(x) < 0.55, "half of the images have the lower contrast"
+
+
+def overlap(r: np.ndarray, h: float) -> np.ndarray:
+    """Area that a disc of radius r shares with itself moved by h."""
+    half = np.minimum(h / (2 * r), 1)
+    return 2 * r**2 * (np.arccos(half) - half * np.sqrt(1 - half**2))
+
+
+def leaves_correlation(h: float, smallest: float, largest: float, exponent: float) -> float:
+    """Matheron's ``g(h) / (2 g(0) - g(h))`` for radii of density ~ r^-exponent."""
+    r = np.geomspace(smallest, largest, 20_001)
+    shared, whole = (np.trapezoid(overlap(r, d) * r**-exponent, r) for d in (h, 0.0))
+    return float(shared / (2 * whole - shared))
+
+
+def test_dead_leaves_have_their_stated_law() -> None:
+    options: dict[str, Any] = {"channels": 1, "radii": (1.0, 8.0), "oversampling": 1}
+    x = images.load("dead_leaves", size=12, count=4000, **options)[:, 0].double().numpy()
+    found, right, wrong = [], [], []
+    for h in (1, 2, 4, 8):
+        product = 3 * (x[:, :, h:] * x[:, :, :-h]).mean((1, 2))  # uniform colours have variance 1/3
+        error = product.std() / np.sqrt(len(x))
+        found.append(product.mean())
+        right.append((found[-1] - leaves_correlation(h, 1.0, 8.0, 3.0)) / error)
+        wrong.append((found[-1] - leaves_correlation(h, 1.0, 8.0, 2.5)) / error)
+    assert np.abs(right).max() < 4, (found, right)
+    assert np.abs(wrong).max() > 6, "another exponent must be rejected"
+
+
+def test_dead_leaves_fall_as_their_card_says_and_have_edges() -> None:
+    leaves = images.load("dead_leaves", size=64, count=300, channels=1)
+    (stated,) = re.findall(r"f\^-([\d.]+)", images.card("dead_leaves").note)
+    # Over 5 seeds the slope of 300 images scatters by 0.011; the card has one decimal.
+    assert slope(leaves) == pytest.approx(float(stated), abs=0.05 + 4 * 0.011)
+    step = (leaves[..., 1:] - leaves[..., :-1]).double()
+    field = images.load("power_law", size=64, count=300, alpha=2.6).double()
+    kurtosis = [
+        float(d.pow(4).mean() / d.square().mean() ** 2) for d in (step, field[..., 1:] - field[..., :-1])
+    ]
+    assert kurtosis[0] > 6, "few steps, and large ones"
+    assert kurtosis[1] == pytest.approx(3, abs=0.2), "a Gaussian field has none"
+
+
+def test_dead_leaves_are_means_of_points() -> None:
+    fine = images.load("dead_leaves", size=16, count=3, oversampling=1, radii=(4.0, 8.0))
+    assert len(fine[0, 0].unique()) < 60, "leaves of one colour"
+    colour, grey = (images.load("dead_leaves", size=16, count=3, channels=c) for c in (3, 1))
+    assert colour.shape[1] == 3 and grey.shape[1] == 1
+
+
+# ---------------------------------------------------------------- Fashion-MNIST
+
+
+@pytest.fixture
+def garments(tmp_path: Path) -> Path:
+    """Files as Fashion-MNIST's, in which image i of 60000 and 10000 shows i in its first two pixels."""
+    for name, total in (("train", 60_000), ("t10k", 10_000)):
+        content = np.zeros((total, 28, 28), np.uint8)
+        content[:, 0, 0], content[:, 0, 1] = np.divmod(np.arange(total), 256)
+        header = b"".join(n.to_bytes(4, "big") for n in (0x803, total, 28, 28))
+        data = gzip.compress(header + content.tobytes(), compresslevel=1)
+        (tmp_path / f"{name}-images-idx3-ubyte.gz").write_bytes(data)
+    return tmp_path
+
+
+def test_fashion_has_its_own_test_split_and_no_image_twice(garments: Path) -> None:
+    seen = {}
+    for split, count in (("train", 3000), ("validation", 10_000), ("test", 10_000)):
+        x = images.load("fashion", size=30, count=count, split=split, folder=str(garments))
+        assert x.shape == (count, 1, 30, 30) and (x[:, :, 0] == -1).all(), "centred on the background"
+        high, low = ((x[:, 0, 1, 1 + i].double() + 1) * 127.5 for i in (0, 1))
+        seen[split] = (high * 256 + low).round().long().tolist()
+        assert len(set(seen[split])) == count
+    assert max(seen["train"]) < 50_000 <= min(seen["validation"])
+    assert sorted(seen["test"]) == list(range(10_000))
+
+
+def test_fashion_without_files_or_with_wrong_ones_gives_one_clear_error(
+    garments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fans.images import garments as module
+
+    monkeypatch.setattr(module, "DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setattr(module, "rows", lambda *args: (_ for _ in ()).throw(ConnectionError("no route")))
+    advice = "install Debian's package dataset-fashion-mnist, or give folder="
+    with pytest.raises(FileNotFoundError, match=f"no folder .*nowhere.*no route.*{advice}"):
+        images.load("fashion", size=32, count=1)
+    with pytest.raises(FileNotFoundError, match=f"cannot read .*absent.*{advice}"):
+        images.load("fashion", size=32, count=1, folder=str(tmp_path / "absent"))
+    (garments / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"something else"))
+    with pytest.raises(ValueError, match=f"is no idx file of 28x28 images.*{advice}"):
+        images.load("fashion", size=32, count=1, split="test", folder=str(garments))
+    with pytest.raises(ValueError, match="size=16 is too small for 'fashion'"):
+        images.load("fashion", size=16, count=1, folder=str(garments))
+    with pytest.raises(ValueError, match="split 'test' has 10000"):
+        images.load("fashion", size=28, count=10_001, split="test", folder=str(garments))
+
+
+def test_fashion_comes_through_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    from fans.images import garments as module
+
+    table = datasets.Dataset.from_dict({"image": [Image.new("L", (28, 28), i % 256) for i in range(10_000)]})
+    monkeypatch.setattr(module, "DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setattr(module, "rows", lambda request, target, config, split: table)
+    assert images.load("fashion", size=28, count=2, split="test").shape == (2, 1, 28, 28)
 
 
 # ---------------------------------------------------------------- skies
@@ -471,10 +617,13 @@ def test_the_cache_directory_follows_the_environment(monkeypatch: pytest.MonkeyP
 
 def test_a_folder_is_split_by_image_and_used_evenly(photos: Path) -> None:
     name = f"folder:{photos}"
-    train = values(images.load(name, size=16, count=8))
+    train = values(images.load(name, size=16, count=6))
     test = values(images.load(name, size=16, count=2, split="test"))
-    assert sorted(train) == [20 * i for i in range(10) if i % 5 != 4] and sorted(test) == [80, 180]
-    assert values(images.load(name, size=16, count=20)) == (train * 3)[:20], "each once before any twice"
+    assert sorted(train) == [20 * i for i in range(10) if i % 5 < 3] and sorted(test) == [80, 180]
+    assert values(images.load(name, size=16, count=20)) == (train * 4)[:20], "each once before any twice"
+    assert values(images.load(name, size=16, count=1, split="validation", holdout=10)) == [160]
+    with pytest.raises(ValueError, match="holdout=2 leaves nothing to train on"):
+        images.load(name, size=16, count=1, holdout=2)
     assert sorted(values(images.load(name, size=16, count=10, holdout=0))) == [20 * i for i in range(10)]
     few, many = (images.load(name, size=16, count=c) for c in (3, 20))
     assert torch.equal(many[:3], few)
@@ -545,7 +694,10 @@ def test_folder_errors(photos: Path, tmp_path: Path) -> None:
         ValueError, match=r"\.png is 40x30 pixels, smaller than size=31: lower size or remove it"
     ):
         images.load(f"folder:{photos}", size=31)
-    with pytest.raises(ValueError, match=r"no test images: it has 10, of which every holdout=20-th"):
+    with pytest.raises(
+        ValueError,
+        match=r"no test images: it has 10, of which every holdout=20-th is for testing and the one before",
+    ):
         images.load(f"folder:{photos}", size=16, holdout=20, split="test")
     with pytest.raises(ValueError, match="unknown channels 4: use one of 1, 3"):
         images.load(f"folder:{photos}", channels=4)
@@ -659,12 +811,12 @@ def test_a_real_offline_hub_gives_one_clear_error(tmp_path: Path) -> None:
         ({"count": 0}, ValueError, "count must be at least 1, got 0"),
         ({"count": "9"}, TypeError, "count must be a whole number, got '9'"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
-        ({"split": "validation"}, ValueError, "unknown split 'validation': use one of train, test"),
+        ({"split": "dev"}, ValueError, "unknown split 'dev': use one of train, test, validation"),
         ({"name": "brick", "size": 171}, ValueError, r"size=171 is too large for 'brick'.*at most size=170"),
         (
-            {"name": "hubble", "size": 334},
+            {"name": "hubble", "size": 291},
             ValueError,
-            r"size=334 is too large for 'hubble'.*at most size=333",
+            r"size=291 is too large for 'hubble'.*at most size=290",
         ),
         (
             {"name": "photographs", "size": 301},
@@ -672,9 +824,9 @@ def test_a_real_offline_hub_gives_one_clear_error(tmp_path: Path) -> None:
             r"'train' allows at most size=300.*side of chelsea\)",
         ),
         (
-            {"name": "digits", "count": 1438},
+            {"name": "digits", "count": 1201},
             ValueError,
-            "count=1438 is too large for 'digits': split 'train' has 1437",
+            "count=1201 is too large for 'digits': split 'train' has 1200",
         ),
         ({"name": "brick", "alpha": 1}, TypeError, "'brick' has no option 'alpha'; its options are: none"),
         ({"exponent": 1}, TypeError, "'power_law' has no option 'exponent'; its options are: alpha, scale"),
@@ -698,6 +850,26 @@ def test_a_real_offline_hub_gives_one_clear_error(tmp_path: Path) -> None:
             {"name": "rings", "size": 8, "frequencies": (0.05,), "width": 0.001, "floor": 0},
             ValueError,
             "no frequency of a 8-pixel grid has any power: widen the rings or raise floor",
+        ),
+        (
+            {"name": "mixture", "decibels": ()},
+            TypeError,
+            r"decibels must be a sequence of numbers, got \(\)",
+        ),
+        (
+            {"name": "mixture", "decibels": (3,)},
+            ValueError,
+            "each of decibels must be between -100 and 0, got 3",
+        ),
+        (
+            {"name": "dead_leaves", "radii": 3},
+            TypeError,
+            r"radii must be a pair like \(1.0, 32.0\), got 3",
+        ),
+        (
+            {"name": "dead_leaves", "radii": (4, 2)},
+            ValueError,
+            "the larger of radii must be between 4.04 and",
         ),
         ({"name": "stars", "fwhm": 0}, ValueError, "fwhm must be between 0.5 and 16, got 0"),
         ({"name": "stars", "noise": -1}, ValueError, "noise must be between 0 and 1, got -1"),
@@ -757,7 +929,13 @@ def test_licences_are_those_that_the_packages_state() -> None:
     import sklearn.datasets
 
     said = {"CC0": "CC0", "public domain": "public domain"}
-    claims = {"astronaut": "public domain", "rocket": "public domain", "chelsea": "CC0", "coffee": "CC0"}
+    claims = {
+        "astronaut": "public domain",
+        "rocket": "public domain",
+        "chelsea": "CC0",
+        "coffee": "CC0",
+        "camera": "CC0",
+    }
     claims |= {"brick": "CC0", "grass": "CC0", "gravel": "CC0", "hubble_deep_field": "public domain"}
     for name, licence in claims.items():
         assert said[licence] in " ".join(getattr(skimage.data, name).__doc__.split()), name
@@ -767,8 +945,8 @@ def test_licences_are_those_that_the_packages_state() -> None:
         and "licenses/by/2.0" in readme
         and "vultilion" in readme
     )
-    assert set(bundled.PHOTOGRAPHS["train"]) | set(bundled.PHOTOGRAPHS["test"]) == {
-        *list(claims)[:4],
+    assert {name for chosen in bundled.PHOTOGRAPHS.values() for name in chosen} == {
+        *list(claims)[:5],
         *bundled.FROM_SCIKIT_LEARN,
     }
 

@@ -12,25 +12,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_process import FAMILIES, families
 
 from fans import diffusion
 from fans.diffusion import SpectralProcess, from_config, losses, schedules
 
 SIZE = (8, 10)
 C = 1 / (0.05 + diffusion.radius(SIZE)) ** 2
-BUILDERS = {
-    "white": partial(diffusion.white, size=SIZE),
+
+
+def family_of_tests(name: str, timesteps: int = 1000) -> SpectralProcess:
+    return families(SIZE, timesteps)[name]
+
+
+BUILDERS = {name: partial(family_of_tests, name) for name in FAMILIES} | {
     "linear": partial(diffusion.white, size=SIZE, schedule="linear"),
     "ended": partial(diffusion.white, size=SIZE, schedule=partial(schedules.cosine, end=0.9)),
-    "equal_snr": partial(diffusion.equal_snr, C, size=SIZE),
     "flipped_snr": partial(diffusion.flipped_snr, C, size=SIZE, schedule="sigmoid"),
-    "power_law": partial(diffusion.power_law, -0.5, size=SIZE),
     "band": partial(diffusion.band, (0.3, 0.7), size=SIZE, schedule="rectified"),
-    "blurring": partial(diffusion.blur, size=SIZE),
-    "inverse_heat": partial(diffusion.blur, "inverse_heat", size=SIZE),
-    "gud": partial(diffusion.gud, C, size=SIZE),
     "fans": partial(diffusion.fans, C, size=SIZE, bands=4, ramp="sigmoid"),
-    "article": partial(diffusion.fans_as_published, C, size=SIZE, bands=4),
     "code": partial(diffusion.fans_as_published, C, size=SIZE, bands=4, release="code", faults=()),
 }
 

@@ -98,7 +98,7 @@ def definitions() -> dict[str, dict[str, object]]:
 
 
 # What is called through its module, as `json.load` and `pickle.load` are.
-THROUGH_MODULE = {"load", "names", "draw", "power_law"}
+THROUGH_MODULE = {"drawing", "loss", "load", "names", "draw", "power_law"}
 # Words that each room has for its own: the images, arms and checksums that it works with.
 OF_ROOMS = {"Images", "Student", "Method", "Course", "fingerprint"}
 

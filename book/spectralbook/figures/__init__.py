@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, with a wine red instead of the yellow; the c
 apart. Curves carry their names.
 """
 
+from spectralbook.figures.adapters import adapter_view, singular_spectra, trainings
 from spectralbook.figures.base import COLOURS, STYLE, curves, pictures, styled
 from spectralbook.figures.beds import accuracies, missing_and_added, remedies
 from spectralbook.figures.diffusion import (
@@ -25,6 +26,8 @@ from spectralbook.figures.filters import (
     rectified,
     upsampling_view,
 )
+from spectralbook.figures.mixtures import loss_panels
+from spectralbook.figures.samplers import option_dots, scheduler_map
 from spectralbook.figures.shaping import (
     band_levels,
     band_maps,
@@ -52,6 +55,7 @@ __all__ = [
     "COLOURS",
     "STYLE",
     "accuracies",
+    "adapter_view",
     "against_law",
     "aliasing",
     "arc_fraction",
@@ -73,9 +77,11 @@ __all__ = [
     "lag_curves",
     "layer_responses",
     "league",
+    "loss_panels",
     "loss_shares",
     "missing_and_added",
     "noise_rows",
+    "option_dots",
     "orientations",
     "pictures",
     "profiles",
@@ -85,13 +91,16 @@ __all__ = [
     "remedies",
     "repairs",
     "schedule_view",
+    "scheduler_map",
     "shaping_view",
     "shares_and_densities",
+    "singular_spectra",
     "spectrum_beside",
     "step_series",
     "styled",
     "subbands",
     "time_maps",
+    "trainings",
     "upsampling_view",
     "which_term",
 ]

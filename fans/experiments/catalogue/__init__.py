@@ -3,3 +3,7 @@
 from fans.experiments.catalogue import coloured_noise as coloured_noise
 from fans.experiments.catalogue import compression as compression
 from fans.experiments.catalogue import test_beds as test_beds
+
+# Last, as the appendix is.
+# isort: split
+from fans.experiments.catalogue import adapters as adapters

@@ -223,6 +223,10 @@ class DenoisingRun(Run):
             found += evaluated((*place, steps), drawn, images, self.experiment.features)
         return found, images.restored(drawn[:SHOWN])
 
+    def criterion(self) -> tuple[str, int | None]:
+        """Fréchet distance of the last features, with the first number of steps."""
+        return f"FD_{self.experiment.features[-1]}", self.experiment.sampler_steps[0]
+
     def distance(self, course: Trainer, images: Images) -> tuple[float, float]:
         """Fréchet distance of the last features, of samples to the validation images."""
         name = self.experiment.features[-1]
