@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fans.config import Config
-from fans.training import checkpoints
+from fans.training import TrainingConfig, checkpoints
 from fans.training.checkpoints import CheckpointError, load, newest, save, verify
 
 
@@ -194,6 +194,14 @@ def test_old_checkpoints_go_only_when_the_new_one_is_verified(
         with pytest.raises(CheckpointError):
             save(tmp_path, 40, tensors(40), {"step": 40}, keep=1)
     assert len(checkpoints.every(tmp_path)) == 3
+
+
+def test_two_checkpoints_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    """The second is what a run returns to if the newest is spoiled."""
+    for step in (10, 20, 30, 40):
+        save(tmp_path, step, tensors(step), {"step": step})
+    assert [path.name for path in checkpoints.every(tmp_path)] == ["step-00000030", "step-00000040"]
+    assert TrainingConfig().keep == 2
 
 
 def test_later_broken_checkpoints_do_not_crowd_out_whole_ones(tmp_path: Path) -> None:

@@ -141,8 +141,11 @@ def test_gradients_reach_the_student_and_the_convolutions_alone(only: str) -> No
     run = distiller(replace(SHORT, **factors))  # type: ignore[arg-type]
     found = gradients(run)
     assert found.keys() == dict(run.network.named_parameters()).keys()
-    assert all(found[name] > 0 for name in found if name.startswith("match"))
-    assert all(found[name] > 0 for name in found if name.endswith(("conv1.weight", "conv2.weight")))
+    learn = [
+        name for name in found if name.startswith("match") or name.endswith(("conv1.weight", "conv2.weight"))
+    ]
+    # measured are 0.05 of the largest and more; rounding makes 1e-7 of it
+    assert min(found[name] for name in learn) > 1e-3 * max(found.values())
     assert run.teacher is not None
     assert all(p.grad is None and not p.requires_grad for p in run.teacher.parameters())
     without = gradients(distiller(replace(SHORT, spatial=0.0, frequency=0.0)))

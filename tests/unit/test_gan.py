@@ -284,6 +284,12 @@ def gradient(critic: nn.Module) -> Tensor:
     return torch.autograd.grad(loss, x)[0]
 
 
+def all_learn(network: nn.Module) -> bool:
+    """No gradient is below 1e-3 of the largest: measured are 0.03 and more, and rounding makes 1e-7."""
+    sizes = [0.0 if p.grad is None else float(p.grad.abs().max()) for p in network.parameters()]
+    return min(sizes) > 1e-3 * max(sizes)
+
+
 def test_gradients_of_all_remedies_reach_the_generator() -> None:
     generator = Generator(small())
     y = noise(4, 1, 16, 16)
@@ -295,7 +301,7 @@ def test_gradients_of_all_remedies_reach_the_generator() -> None:
     ):
         generator.zero_grad()
         loss(generator(noise(4, 8))).backward()
-        assert all(p.grad is not None and bool(p.grad.any()) for p in generator.parameters())
+        assert all_learn(generator)
 
 
 def test_a_detached_spectral_score_has_no_gradient_but_learns() -> None:
@@ -306,7 +312,7 @@ def test_a_detached_spectral_score_has_no_gradient_but_learns() -> None:
     assert gradient(DualDiscriminator(silent, spectral, through=True)).any()
     both = DualDiscriminator(spatial, spectral, through=False)
     both(noise(2, 1, 16, 16)).sum().backward()
-    assert all(p.grad is not None and bool(p.grad.any()) for p in both.parameters())
+    assert all_learn(both)
     x = noise(2, 1, 16, 16)
     torch.testing.assert_close(both(x), (spatial(x) + spectral(x)) / 2)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fans import diffusion
 from fans.diffusion import SpectralProcess, filtered, plane_mean, schedules
+from fans.spectrum import radial_bands
 
 SIZES = [(16, 16), (17, 17), (32, 32), (24, 40)]
 CLEAR = partial(schedules.cosine, end=0.95)  # leaves signal at T, as epsilon needs
@@ -162,11 +163,31 @@ def test_fans_with_equal_weights_is_exactly_white() -> None:
     assert float((built.tables().noise - white.tables().noise).abs().max()) < 1e-15
 
 
+@pytest.mark.parametrize("ramp", ["linear", "sigmoid"])
+def test_fans_is_its_formula_written_out(ramp: diffusion.Ramp) -> None:
+    """All options as they are unless given: 8 rings to the corner, alpha 1/2, beta 1, gamma 1, knee 0.15."""
+    size = (16, 16)
+    C = power_law_spectrum(size).numpy()
+    ring = radial_bands(size, 8).index
+    times = np.array([1, *[2] * 7, 1]) * np.ones((16, 1))  # coefficients of the whole plane
+    count, held = (np.array([w[ring == b].sum() for b in range(8)]) for w in (times, times * C))
+    rarity = (held / held.sum()) ** -0.5
+    built = diffusion.fans(C, size=size, ramp=ramp)
+    for t in (1, 120, 500, 790, 849, 851, 1000):
+        tau = 1 - t / 1000
+        phi = tau if ramp == "linear" else 1 / (1 + np.exp(3 - 6 * tau))
+        weight = np.exp(rarity / rarity.mean() - np.arange(8) / 7 * phi)
+        level = weight * 256 / (count * weight).sum()
+        level = 1 + max(0, (tau - 0.15) / 0.85) * (level - 1)
+        found = built.noise(t).square().numpy() / np.sin(np.pi * t / 2000) ** 2
+        # the published floor 1e-8 moves the rarest share, about 1e-3, by 1e-5 of itself
+        np.testing.assert_allclose(found, level[ring], rtol=1e-4)
+
+
 def test_inverse_power_weights_have_the_published_size() -> None:
     # on f^-2 data with alpha = 0.5 and 8 bands up to the corner the rarest band gets weight 0.58, at 12.3 dB;
     # the last digit hangs on which band owns an edge
     from fans.diffusion.fans import band_scores, band_shares
-    from fans.spectrum import radial_bands
 
     rings = radial_bands((64, 64), 8)
     shares = band_shares(power_law_spectrum((64, 64)), rings)
@@ -386,6 +407,19 @@ def test_calibration_equalises_the_average_snr() -> None:
 
 
 # As published
+
+
+def test_the_release_has_the_schedule_and_the_rings_of_its_code() -> None:
+    """Nichol and Dhariwal (2021), eq. 17, with their offset 0.008 and steps whose beta is 0.999 at most."""
+    C = power_law_spectrum((32, 32))
+    t = np.arange(1001)
+    f = np.cos((t / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
+    alpha_bar = np.cumprod(np.maximum(f[1:] / f[:-1], 0.001))
+    built = diffusion.fans_as_published(C, size=(32, 32), release="code")
+    # a thousand products in double precision; the last has lost a factor 400 in f, as small as 1e-6
+    np.testing.assert_allclose(built.signal(t[1:]).flatten().square(), alpha_bar, rtol=1e-9)
+    assert len(built.noise(500).unique()) == 5
+    assert len(diffusion.fans_as_published(C, size=(32, 32)).noise(500).unique()) == 8
 
 
 def test_published_faults_are_switches() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fans import diffusion
 from fans.diffusion import grids, wiener
+from fans.diffusion.attribution import trace
 from fans.diffusion.samplers import Eta, SamplerLike, SamplerName
 from fans.diffusion.sampling import sample
 
@@ -30,6 +31,21 @@ def photographs(count: int, size: tuple[int, int] = SIZE) -> Tensor:
 def power_of(images: Tensor) -> Tensor:
     """Power per image and coefficient, (B, H, W//2 + 1)."""
     return torch.fft.rfft2(images.double(), norm="ortho").abs().square().mean(1)
+
+
+def test_fifty_steps_are_taken_unless_another_number_is_given() -> None:
+    seen: list[int] = []
+
+    def denoiser(x: Tensor, t: Tensor) -> Tensor:
+        seen.append(int(t[0]))
+        return 0 * x
+
+    white = diffusion.white(size=SIZE)
+    sample(white, denoiser, (1, 1, *SIZE), generator=torch.Generator())
+    assert seen == list(range(1000, 0, -20))
+    seen.clear()
+    trace(white, denoiser, (1, 1, *SIZE), generator=torch.Generator())
+    assert seen == list(range(1000, 0, -20))
 
 
 # Parity with diffusers

@@ -60,7 +60,8 @@ def test_a_prediction_has_the_shape_of_the_images(channels: int, size: tuple[int
     network = awake(UNet(config))
     prediction = network(x, torch.tensor([1, 1000]))
     assert prediction.shape == x.shape
-    assert (network(x, torch.tensor([2, 1000]))[0] != prediction[0]).any()  # it knows its timestep
+    later = network(x, torch.tensor([2, 1000]))  # it knows its timestep: measured are 0.06 to 0.09
+    assert float((later[0] - prediction[0]).norm().detach()) > 0.01 * float(prediction[0].norm().detach())
     torch.testing.assert_close(network(x[1:], torch.tensor([1000])), prediction[1:])
 
 

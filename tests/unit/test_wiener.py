@@ -220,6 +220,15 @@ def test_filters_belong_together(name: str) -> None:
     assert (wiener.reconstruction_filter(built, C, 0) == 1).all()
 
 
+def test_filters_are_zero_where_nothing_is_known() -> None:
+    """Without power in x_t there is nothing to estimate from, and no 0 / 0."""
+    white, C = diffusion.white(size=(4, 4)), torch.ones(4, 3, dtype=torch.float64)
+    C[1, 1] = 0
+    for found in (wiener.reconstruction_filter(white, C, 0), wiener.denoised_spectrum(white, C, 0)):
+        assert found[1, 1] == 0 and (found[C > 0] == 1).all()
+    assert (wiener.noise_filter(white, C, 0) == 0).all()
+
+
 def test_filters_minimise_the_squared_error() -> None:
     white = diffusion.white(size=(2, 2), schedule="linear")
     C = torch.full((2, 2), 0.5, dtype=torch.float64)
