@@ -22,5 +22,5 @@ def run(options: Namespace) -> int:
     for scale in scales:
         print(scale)
         for name in experiments.names(scale):
-            print(f"  {name:26}{experiments.get(name, scale).summary()}")
+            print(f"  {name:31}{experiments.get(name, scale).summary()}")
     return 0
