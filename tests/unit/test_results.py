@@ -47,7 +47,7 @@ def doubled(original: Any) -> Any:
     ("module", "function", "number"),
     [
         (wiener, "reconstruction_filter", "bound"),
-        (losses, "residual_power", "loss"),
+        (losses, "residual", "loss"),
         (losses, "weighted_error", "loss"),
     ],
 )
