@@ -2,7 +2,7 @@
 
 >>> main(["experiments", "--scale", "cpu"])  # doctest: +ELLIPSIS
 cpu
-  fans-pltb                 12 arms, seeds: 3, 450 steps, 4096 images of 16x16x1 (pltb)
+  fans-pltb                      12 arms, seeds: 3, 450 steps, 4096 images of 16x16x1 (pltb)
   ...
 0
 """
