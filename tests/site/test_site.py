@@ -94,6 +94,7 @@ def _drag(handle: Locator, share: float) -> None:
 @pytest.mark.parametrize("name", WIDGETS)
 def test_controls_change_the_picture(window: Page, address: str, name: str) -> None:
     window.goto(address + name, wait_until="networkidle")
+    window.locator(".widget-subarea").first.wait_for()  # drawn by a script, which a busy machine runs late
     outputs = window.locator(".cell_output:has(.widget-subarea)").all()
     assert outputs
     for output in outputs:
