@@ -2,8 +2,8 @@
 
 A statement about an effect comes with two thresholds: the smallest effect that would confirm it, and the
 largest that would refute it. An interval beyond the one confirms, an interval beyond the other refutes, and
-one that reaches further than either leaves the question open. So more data can only sharpen a verdict, and
-an effect that was not found is not called absent.
+one that reaches further than either leaves the question open. So a narrower interval within the old one never
+turns a verdict, and an effect that was not found is not called absent.
 
 >>> above("gain (dB)", Estimate(0.8, 0.5, 1.1), 0.3, refuted=0.0, why="seeds differ by 0.3 dB").says
 'holds'
